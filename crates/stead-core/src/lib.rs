@@ -1,0 +1,17 @@
+//! What stead decides, as pure functions.
+//!
+//! Nothing in here can do I/O, read a clock, start a thread or ask the OS: the crate is `no_std`,
+//! which proves it. Time comes in as [`units::Millis`], chance as a number.
+#![no_std]
+
+extern crate alloc;
+
+pub mod launch;
+pub mod machine;
+pub mod names;
+pub mod order;
+pub mod plan;
+pub mod reconcile;
+pub mod signal;
+pub mod template;
+pub mod units;

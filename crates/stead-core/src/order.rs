@@ -1,0 +1,89 @@
+//! The order of services by what they need.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::names::ServiceName;
+
+/// Which services each one needs.
+pub type Needs = BTreeMap<ServiceName, Vec<ServiceName>>;
+
+/// Services that need each other in a ring, in that order; the first follows the last.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cycle(pub Vec<ServiceName>);
+
+/// Every service after all that it needs; otherwise by name. A need that is not a key is ignored.
+pub fn start_order(needs: &Needs) -> Result<Vec<ServiceName>, Cycle> {
+    let mut ordered = Vec::new();
+    let mut placed = BTreeSet::new();
+    while ordered.len() < needs.len() {
+        let ready = |service: &ServiceName| {
+            !placed.contains(service)
+                && needs[service]
+                    .iter()
+                    .all(|need| placed.contains(need) || !needs.contains_key(need))
+        };
+        match needs.keys().find(|service| ready(service)) {
+            Some(service) => {
+                placed.insert(service.clone());
+                ordered.push(service.clone());
+            }
+            None => return Err(find_cycle(needs, &placed)),
+        }
+    }
+    Ok(ordered)
+}
+
+/// Follows unplaced needs from the first unplaced service until one comes up again.
+fn find_cycle(needs: &Needs, placed: &BTreeSet<ServiceName>) -> Cycle {
+    let open = |service: &&ServiceName| needs.contains_key(*service) && !placed.contains(*service);
+    let mut path: Vec<ServiceName> = Vec::new();
+    let mut next = needs.keys().find(open);
+    while let Some(service) = next {
+        if let Some(start) = path.iter().position(|seen| seen == service) {
+            return Cycle(path.split_off(start));
+        }
+        path.push(service.clone());
+        next = needs[service].iter().find(open);
+    }
+    Cycle(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn needs(pairs: &[(&str, &[&str])]) -> Needs {
+        let name = |text: &str| text.parse::<ServiceName>().unwrap();
+        pairs.iter().map(|(s, needs)| (name(s), needs.iter().map(|n| name(n)).collect())).collect()
+    }
+
+    fn names(services: &[ServiceName]) -> Vec<&str> {
+        services.iter().map(ServiceName::as_str).collect()
+    }
+
+    #[test]
+    fn what_is_needed_comes_first() {
+        let shop = needs(&[
+            ("gateway", &["orders"]),
+            ("orders", &["db"]),
+            ("db", &[]),
+            ("a", &["gateway"]),
+        ]);
+        assert_eq!(names(&start_order(&shop).unwrap()), ["db", "orders", "gateway", "a"]);
+    }
+
+    #[test]
+    fn a_need_on_another_host_does_not_hold_anything_up() {
+        assert_eq!(names(&start_order(&needs(&[("a", &["elsewhere"])])).unwrap()), ["a"]);
+    }
+
+    #[test]
+    fn a_ring_is_named_without_its_tail() {
+        let ring = needs(&[("a", &["b"]), ("b", &["c"]), ("c", &["d"]), ("d", &["b"]), ("e", &[])]);
+        assert_eq!(names(&start_order(&ring).unwrap_err().0), ["b", "c", "d"]);
+        let selfish = needs(&[("a", &["a"])]);
+        assert_eq!(start_order(&selfish).unwrap_err(), Cycle(vec!["a".parse().unwrap()]));
+    }
+}

@@ -1,0 +1,344 @@
+//! The thread that writes: journal and output, nothing else.
+//!
+//! A write to a file system that is frozen or gone waits where no signal reaches it. So the thread
+//! that decides never writes; it hands records over and waits for them a short while at most, and
+//! when this thread is stuck, it empties the pipes itself, so that the service can write on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use stead_proc::{Moved, Pipe, Wakeup, boot_ms};
+use stead_wire::journal::Stream;
+use stead_wire::keeper::LogCounts;
+
+use crate::faults::Faults;
+use crate::journal_file::JournalFile;
+use crate::log_chain::LogChain;
+use crate::retention::Retention;
+
+/// A write that takes longer than this counts as stuck.
+pub(crate) const STUCK_AFTER: Duration = Duration::from_millis(500);
+/// Records that wait for a disk; past it the oldest are lost, and the newest, which hold the
+/// memory, are not.
+const RECORDS_WAITING_MAX: usize = 256;
+/// After an error the disk is tried again this often.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
+/// A little rest after a small batch makes the next one larger: a service that writes line by line
+/// would otherwise wake its keeper for each.
+const REST: Duration = Duration::from_millis(1);
+/// A batch below this share of the pipe is small.
+const SMALL_BATCH: usize = 8;
+const STACK_LEN: usize = 64 << 10;
+
+/// The deciding thread's side.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// This thread's own hold on the pipes, for when the other one is stuck.
+    pipes: [Pipe; 2],
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    written: Condvar,
+    wakeup: Wakeup,
+    /// Tells the deciding thread that something is worth reporting.
+    news: Wakeup,
+    /// Since when the thread has been in one piece of work, in milliseconds since boot; 0 at rest.
+    busy_since_ms: AtomicU64,
+    keep: AtomicU64,
+    stored: AtomicU64,
+    dropped: AtomicU64,
+    /// Dropped by the deciding thread and not yet in an index, by stream.
+    dropped_outside: [AtomicU64; 2],
+    trouble: Mutex<Option<String>>,
+    /// It has worked since the deciding thread last looked.
+    active: AtomicBool,
+    stop: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    records: VecDeque<Vec<u8>>,
+    /// Records handed over, and of those the ones that are on disk or lost.
+    accepted: u64,
+    settled: u64,
+    /// Lost since the thread last took a look at the queue.
+    lost: usize,
+}
+
+impl Disk {
+    /// Starts the thread for an instance's folder.
+    pub(crate) fn start(
+        folder: &Path,
+        journal: JournalFile,
+        keep: u64,
+        faults: Faults,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue::default()),
+            written: Condvar::new(),
+            wakeup: Wakeup::new()?,
+            news: Wakeup::new()?,
+            busy_since_ms: AtomicU64::new(0),
+            keep: AtomicU64::new(keep),
+            stored: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            dropped_outside: [AtomicU64::new(0), AtomicU64::new(0)],
+            trouble: Mutex::new(None),
+            active: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        });
+        let (retention, open) = Retention::scan(&folder.join("log"), keep)?;
+        let newest = |stream| open.iter().find(|s| s.stream == stream).map(|s| s.number);
+        let chain = |stream| LogChain::new(stream, folder, newest(stream));
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            folder: folder.to_owned(),
+            journal,
+            chains: [chain(Stream::Out)?, chain(Stream::Err)?],
+            retention,
+            faults,
+        };
+        let builder = thread::Builder::new().name("disk".into()).stack_size(STACK_LEN);
+        let thread = builder.spawn(move || worker.work())?;
+        let pipe = |stream: Stream| Pipe::open(&folder.join(stream.as_str()));
+        let pipes = [pipe(Stream::Out)?, pipe(Stream::Err)?];
+        Ok(Self { shared, thread: Some(thread), pipes })
+    }
+
+    /// Hands a record over; says its number for [`Self::wait_for`].
+    pub(crate) fn append(&self, record: Vec<u8>) -> u64 {
+        let mut queue = lock(&self.shared.queue);
+        if queue.records.len() >= RECORDS_WAITING_MAX {
+            queue.records.pop_front();
+            queue.lost += 1;
+            queue.settled += 1;
+        }
+        queue.records.push_back(record);
+        queue.accepted += 1;
+        let number = queue.accepted;
+        drop(queue);
+        self.shared.wakeup.wake();
+        number
+    }
+
+    /// Waits until that record is on disk, for so long at most; `false` when it is not.
+    pub(crate) fn wait_for(&self, number: u64, wait_max: Duration) -> bool {
+        let deadline = Instant::now() + wait_max;
+        let mut queue = lock(&self.shared.queue);
+        while queue.settled < number {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.written.wait_timeout(queue, left);
+            (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    pub(crate) fn set_keep(&self, keep: u64) {
+        self.shared.keep.store(keep, Ordering::Relaxed);
+    }
+
+    /// Readable when [`Self::counts`] is worth reporting.
+    pub(crate) fn news(&self) -> &Wakeup {
+        &self.shared.news
+    }
+
+    pub(crate) fn counts(&self) -> LogCounts {
+        let stuck = self.is_stuck().then(|| "the disk does not answer".to_owned());
+        LogCounts {
+            stored_bytes: self.shared.stored.load(Ordering::Relaxed),
+            dropped_bytes: self.shared.dropped.load(Ordering::Relaxed),
+            stalled: stuck.or_else(|| lock(&self.shared.trouble).clone()),
+        }
+    }
+
+    /// Whether the thread has been in one write for too long.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let since = self.shared.busy_since_ms.load(Ordering::Relaxed);
+        let stuck_ms = u64::try_from(STUCK_AFTER.as_millis()).unwrap_or(u64::MAX);
+        since != 0 && boot_ms().saturating_sub(since) > stuck_ms
+    }
+
+    /// Whether the thread has worked since the last look: then it may be stuck soon, and whoever
+    /// looks must look again. A thread that begins to work after a rest gives news.
+    pub(crate) fn was_active(&self) -> bool {
+        let at_work = self.shared.busy_since_ms.load(Ordering::Relaxed) != 0;
+        self.shared.active.swap(at_work, Ordering::Relaxed) || at_work
+    }
+
+    /// Takes output out of pipes that are filling up, in place of a thread that is stuck.
+    pub(crate) fn make_room(&self) {
+        for (pipe, outside) in self.pipes.iter().zip(&self.shared.dropped_outside) {
+            let dropped = drop_when_full(pipe);
+            self.shared.dropped.fetch_add(dropped, Ordering::Relaxed);
+            outside.fetch_add(dropped, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes what is left and ends the thread; `false` when the disk did not let it.
+    pub(crate) fn finish(&mut self, wait_max: Duration) -> bool {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.wakeup.wake();
+        let deadline = Instant::now() + wait_max;
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            if Instant::now() >= deadline {
+                self.shared.stop.store(false, Ordering::Relaxed);
+                return false;
+            }
+            thread::sleep(REST);
+        }
+        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+impl Shared {
+    /// From now on until the next piece of work, this one may get stuck.
+    fn begin_work(&self) {
+        self.busy_since_ms.store(boot_ms(), Ordering::Relaxed);
+        if !self.active.swap(true, Ordering::Relaxed) {
+            self.news.wake();
+        }
+    }
+}
+
+/// A thread that panicked while it held the lock leaves numbers behind that are still true.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The writing thread's side.
+#[derive(Debug)]
+struct Worker {
+    shared: Arc<Shared>,
+    folder: PathBuf,
+    journal: JournalFile,
+    chains: [LogChain; 2],
+    retention: Retention,
+    faults: Faults,
+}
+
+impl Worker {
+    fn work(mut self) {
+        loop {
+            let stop = self.shared.stop.load(Ordering::Relaxed);
+            self.retention.set_keep(self.shared.keep.load(Ordering::Relaxed));
+            let journal = self.write_records();
+            let output = self.store_output();
+            self.shared.busy_since_ms.store(0, Ordering::Relaxed);
+            let trouble = journal.err().or(output.as_ref().err().cloned());
+            let troubled = trouble.is_some();
+            self.tell(trouble);
+            let moved = output.unwrap_or(0);
+            if stop && moved == 0 {
+                return;
+            }
+            if troubled {
+                self.make_room();
+                self.rest(Some(RETRY_EVERY), false);
+            } else if moved == 0 {
+                self.rest(None, true);
+            } else if moved < self.chains[0].pipe().capacity() / SMALL_BATCH && !stop {
+                self.rest(Some(REST), false);
+            }
+        }
+    }
+
+    /// Waits for a record, a request or, if told to, output.
+    fn rest(&self, wait_max: Option<Duration>, for_output: bool) {
+        use std::os::fd::AsFd;
+        let wakeup = self.shared.wakeup.as_fd();
+        let [out, err] = [self.chains[0].pipe().as_fd(), self.chains[1].pipe().as_fd()];
+        let all = [wakeup, out, err];
+        let watched = if for_output { &all[..] } else { &all[..1] };
+        // Without poll there is only the timeout; the work goes on, slower.
+        if stead_proc::wait(watched, wait_max).is_err() {
+            thread::sleep(REST);
+        }
+        self.shared.wakeup.clear();
+    }
+
+    fn write_records(&mut self) -> Result<(), String> {
+        let (records, count) = {
+            let mut queue = lock(&self.shared.queue);
+            queue.lost = 0;
+            (queue.records.iter().flatten().copied().collect::<Vec<u8>>(), queue.records.len())
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        self.shared.begin_work();
+        let appended = self.journal.append(&records);
+        if let Err(error) = appended {
+            return Err(format!("the journal cannot be written: {error}"));
+        }
+        let mut queue = lock(&self.shared.queue);
+        // Records may have been lost from the front meanwhile; those were written as well.
+        let written = count.saturating_sub(queue.lost);
+        queue.records.drain(..written);
+        queue.settled += written as u64;
+        self.shared.written.notify_all();
+        Ok(())
+    }
+
+    /// Stores one batch of each stream; says how many bytes that were.
+    fn store_output(&mut self) -> Result<usize, String> {
+        let mut sum = 0;
+        for chain in &mut self.chains {
+            let outside = &self.shared.dropped_outside[chain.stream() as usize];
+            chain.note_dropped(outside.swap(0, Ordering::Relaxed));
+            if chain.pipe().waiting() == 0 {
+                continue;
+            }
+            self.shared.begin_work();
+            match chain.store(&mut self.retention, &self.faults, &self.folder) {
+                Ok(Moved::Nothing) => (),
+                Ok(Moved::Bytes(len)) => {
+                    sum += len;
+                    self.shared.stored.fetch_add(len as u64, Ordering::Relaxed);
+                }
+                Err(error) => return Err(format!("output cannot be stored: {error}")),
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Takes lines out of pipes that are filling up, since the disk does not take them.
+    fn make_room(&mut self) {
+        for chain in &mut self.chains {
+            let dropped = drop_when_full(chain.pipe());
+            chain.note_dropped(dropped);
+            self.shared.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
+    }
+
+    fn tell(&self, trouble: Option<String>) {
+        let mut known = lock(&self.shared.trouble);
+        if *known != trouble {
+            *known = trouble;
+            self.shared.news.wake();
+        }
+    }
+}
+
+/// Takes the older half of a pipe's lines out of it when it is more than half full; says how many
+/// bytes that were.
+fn drop_when_full(pipe: &Pipe) -> u64 {
+    let half = pipe.capacity() / 2;
+    let waiting = pipe.waiting();
+    if waiting <= half {
+        return 0;
+    }
+    // A pipe that cannot be read now can be read at the next round.
+    pipe.discard_lines(waiting - half / 2).map_or(0, |len| len as u64)
+}

@@ -1,0 +1,93 @@
+//! Faults on purpose: points to be killed at, and protections to leave out.
+//!
+//! Tests kill a keeper at every point where its state and the world's differ, and show that each
+//! protection is needed by leaving it out. Without the hidden options none of this does anything.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+
+/// A place in the keeper's code where being killed is hardest to survive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CrashPoint {
+    BeforeFork = 1,
+    /// The child holds at its gate; nobody knows of it.
+    Forked,
+    /// The child is in the journal and still holds.
+    Journalled,
+    Released,
+    Started,
+    /// An exit was seen and is not in the journal.
+    ExitSeen,
+    ExitJournalled,
+    /// The old run is gone; the next one is not begun.
+    BetweenRuns,
+    BeforeStop,
+    StopSent,
+    BeforeKill,
+    Killed,
+    BeforeAdoption,
+    Adopted,
+    /// Output was stored and is not in the index.
+    Stored,
+    /// A new segment was begun.
+    Rotated,
+}
+
+impl CrashPoint {
+    pub(crate) const COUNT: u32 = Self::Rotated as u32;
+}
+
+/// What is to go wrong.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    crash_at: Vec<u32>,
+    /// Start runs without waiting for the journal.
+    pub(crate) no_gate: bool,
+    /// Pump output through memory.
+    pub(crate) no_splice: bool,
+    /// Do not look for a running tree.
+    pub(crate) no_adoption: bool,
+    /// Kill the main process alone.
+    pub(crate) no_tree: bool,
+    /// Write journal and output from the thread that decides.
+    pub(crate) no_takeover: bool,
+}
+
+impl Faults {
+    pub(crate) fn leave_out(&mut self, name: &str) -> Result<(), String> {
+        let protection = match name {
+            "no-gate" => &mut self.no_gate,
+            "no-splice" => &mut self.no_splice,
+            "no-adoption" => &mut self.no_adoption,
+            "no-tree" => &mut self.no_tree,
+            "no-takeover" => &mut self.no_takeover,
+            _ => return Err(format!("there is no fault `{name}`")),
+        };
+        *protection = true;
+        Ok(())
+    }
+
+    pub(crate) fn crash_at(&mut self, point: &str) -> Result<(), String> {
+        if point == "all" {
+            self.crash_at.extend(1..=CrashPoint::COUNT);
+            return Ok(());
+        }
+        match point.parse() {
+            Ok(number @ 1..=CrashPoint::COUNT) => self.crash_at.push(number),
+            _ => return Err(format!("there is no crash point `{point}`")),
+        }
+        Ok(())
+    }
+
+    /// Dies here if it is to, the first time only: a file in the instance's folder remembers.
+    pub(crate) fn reach(&self, point: CrashPoint, folder: &Path) {
+        let number = point as u32;
+        if !self.crash_at.contains(&number) {
+            return;
+        }
+        let marker = folder.join(format!("crashed-{number:02}"));
+        if OpenOptions::new().write(true).create_new(true).open(marker).is_ok() {
+            stead_proc::crash();
+        }
+    }
+}

@@ -1,0 +1,534 @@
+//! The deciding thread: one loop that turns what happens into inputs of the core's state machine
+//! and its actions into what is done.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stead_core::launch::Launch;
+use stead_core::machine::{Action, Goal, Input, Instance, Phase, Policy, RunId, step};
+use stead_core::units::{Millis, millis};
+use stead_proc::{
+    Cgroup, CgroupHome, Ended, Fires, FolderLock, Signals, boot_ms, carried_state, random,
+    reap_all, wait,
+};
+use stead_wire::file;
+use stead_wire::journal::{Event, Exit};
+use stead_wire::keeper::{Reply, Request};
+
+use crate::Options;
+use crate::control::{Asker, Control};
+use crate::current::{Current, begin};
+use crate::disk::{Disk, STUCK_AFTER};
+use crate::faults::CrashPoint;
+use crate::journal_file::{JournalFile, Remembered};
+use crate::recover::{Recovered, recover};
+use crate::state::Told;
+
+/// How long a start waits for the journal before it goes on without.
+const JOURNAL_WAIT_MAX: Duration = Duration::from_millis(250);
+/// How often a tree that is being killed is looked at.
+const SWEEP_LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often a disk that may be stuck is looked at, and a stuck one's pipes.
+const DISK_LOOK_EVERY: Duration = Duration::from_millis(250);
+const STUCK_LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long a keeper that ends waits for its disk.
+const FINISH_WITHIN: Duration = Duration::from_secs(2);
+/// How long a keeper waits for the one before it to let go of the folder.
+const LOCK_WITHIN: Duration = Duration::from_millis(500);
+
+/// Why a keeper cannot keep its instance.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    #[error("could not enter the folder `{}`", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error("another keeper (pid {}) works on `{}`", pid.unwrap_or(0), folder.display())]
+    Locked { folder: PathBuf, pid: Option<u32> },
+    #[error("could not read `spec.json`")]
+    ReadSpec(#[source] io::Error),
+    #[error("`spec.json` is not a spec")]
+    Spec(#[source] file::FileError),
+    #[error("could not {step}")]
+    Start { step: &'static str, source: io::Error },
+    #[error("could not wait for what happens")]
+    Wait(#[source] io::Error),
+}
+
+/// A keeper and its instance.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) options: Options,
+    pub(crate) folder: PathBuf,
+    pub(crate) lock: Option<FolderLock>,
+    pub(crate) launch: Launch,
+    pub(crate) instance: Instance,
+    pub(crate) current: Option<Current>,
+    pub(crate) disk: Disk,
+    pub(crate) told: Told,
+    pub(crate) home: Option<CgroupHome>,
+    signals: Signals,
+    control: Control,
+    /// What is to be fed to the machine, with the event to journal once it was.
+    inputs: VecDeque<(Input, Option<Event>)>,
+    /// Cgroups of ended runs, removed when there is time.
+    old_cgroups: Vec<Cgroup>,
+    /// The keeper ends when the instance is down: it was told to retire, or the host goes down.
+    pub(crate) ending: Option<Ending>,
+}
+
+/// Why a keeper ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ending {
+    /// The instance is no longer wanted here.
+    Retiring,
+    /// The host goes down; what was wanted is wanted after the boot.
+    Shutdown { goal: Goal },
+}
+
+/// Keeps the instance until it is told to retire.
+pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
+    stead_proc::lean_memory();
+    let at = |step| move |source| KeepError::Start { step, source };
+    let folder = options.folder.canonicalize();
+    let folder =
+        folder.map_err(|source| KeepError::Folder { folder: options.folder.clone(), source })?;
+    let entered = std::env::set_current_dir(&folder);
+    entered.map_err(|source| KeepError::Folder { folder: folder.clone(), source })?;
+    let signals = Signals::take_over().map_err(at("take over signals"))?;
+    let lock = take_lock(&folder)?;
+    stead_proc::become_subreaper().map_err(at("become the reaper of its tree"))?;
+    stead_proc::outlive_services();
+    let bytes = std::fs::read("spec.json").map_err(KeepError::ReadSpec)?;
+    let launch: Launch = file::decode(LAUNCH_FORMAT, &bytes).map_err(KeepError::Spec)?;
+    let (journal, remembered) = JournalFile::open(&folder).map_err(at("open its journal"))?;
+    let home = if options.no_cgroup { None } else { cgroup_home(&folder, &launch) };
+    let now = Millis(boot_ms());
+    let memory = remembered.memory.as_ref();
+    let recovered = recover(&folder, memory, home.as_ref(), &options.faults, now);
+    let recovered = recovered.map_err(at("find out what runs"))?;
+    let keep = launch.log.keep.0;
+    let disk = Disk::start(&folder, journal, keep, options.faults.clone());
+    let mut keeper = Keeper {
+        disk: disk.map_err(at("start its disk thread"))?,
+        control: Control::listen().map_err(at("listen at keeper.sock"))?,
+        told: Told::from_memory(memory),
+        instance: recovered.instance,
+        current: None,
+        inputs: VecDeque::new(),
+        old_cgroups: Vec::new(),
+        ending: None,
+        lock: Some(lock),
+        options,
+        folder,
+        launch,
+        home,
+        signals,
+    };
+    keeper.take_up(recovered, &remembered).map_err(at("take over its tree"))?;
+    keeper.run()
+}
+
+/// The format of `spec.json`.
+const LAUNCH_FORMAT: &str = "stead-launch/1";
+
+fn take_lock(folder: &Path) -> Result<FolderLock, KeepError> {
+    let at = |source| KeepError::Start { step: "lock its folder", source };
+    if let Some(file) = carried_state() {
+        return FolderLock::from_file(file).map_err(at);
+    }
+    let deadline = boot_ms() + millis(LOCK_WITHIN);
+    loop {
+        match FolderLock::acquire(folder).map_err(at)? {
+            Ok(lock) => return Ok(lock),
+            // A child between fork and exec holds on to a dead keeper's lock for a moment.
+            Err(_) if boot_ms() < deadline => std::thread::sleep(SWEEP_LOOK_EVERY),
+            Err(pid) => return Err(KeepError::Locked { folder: folder.to_owned(), pid }),
+        }
+    }
+}
+
+fn cgroup_home(folder: &Path, launch: &Launch) -> Option<CgroupHome> {
+    // Two roots on one host may hold instances of the same name.
+    let root = folder.parent()?.to_str()?;
+    let home = format!("stead-{:08x}", file::mark(&root));
+    CgroupHome::make([&home, &launch.instance.to_string()])
+}
+
+impl Keeper {
+    /// Goes on where the last keeper left off.
+    fn take_up(&mut self, recovered: Recovered, remembered: &Remembered) -> io::Result<()> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.note(Event::KeeperStarted { pid: std::process::id(), version });
+        if remembered.damaged_bytes > 0 {
+            let what = "the newest whole record was taken".to_owned();
+            let file = "events".to_owned();
+            self.note(Event::Damaged { file, bytes: remembered.damaged_bytes, what });
+        }
+        let run = self.instance.last_run();
+        if let Some(running) = recovered.running {
+            let pid = running.pid;
+            let alive = running.main.is_some();
+            let current = Current::adopted(&self.folder, run, running, self.home.as_ref())?;
+            self.current = Some(current);
+            if alive {
+                self.note(Event::Adopted { run: run.0, pid });
+                self.options.faults.reach(CrashPoint::Adopted, &self.folder);
+            } else {
+                // After an upgrade in place it may be our own child, and tell how it ended.
+                let ended = reap_all()?.into_iter().find(|ended| ended.pid == pid);
+                self.main_ended(ended);
+            }
+            if recovered.restarting && alive {
+                self.feed(Input::Restart);
+            }
+            if self.instance.goal() == Goal::Down {
+                self.feed(Input::Want(Goal::Down));
+            }
+        }
+        if remembered.memory.is_none() {
+            self.feed_with(Input::Want(Goal::Up), Event::Wanted { goal: Goal::Up });
+        }
+        Ok(())
+    }
+
+    fn run(mut self) -> Result<(), KeepError> {
+        loop {
+            self.carry_out_inputs();
+            self.publish();
+            if self.may_end() {
+                return self.end();
+            }
+            self.wait_and_look()?;
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { restart: self.launch.restart, stop_timeout: self.launch.stop.timeout }
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.inputs.push_back((input, None));
+    }
+
+    fn feed_with(&mut self, input: Input, event: Event) {
+        self.inputs.push_back((input, Some(event)));
+    }
+
+    /// Feeds every input to the machine and does what it says, until nothing is left to feed.
+    fn carry_out_inputs(&mut self) {
+        while let Some((input, event)) = self.inputs.pop_front() {
+            let before = self.instance.phase();
+            let now = Millis(boot_ms());
+            let (instance, action) = step(&self.policy(), self.instance, input, now);
+            self.instance = instance;
+            self.told.changed |= before != instance.phase();
+            if let Some(event) = event {
+                self.note(event);
+            }
+            if matches!(input, Input::Exited { .. }) {
+                self.options.faults.reach(CrashPoint::ExitJournalled, &self.folder);
+            }
+            self.note_waiting(before, now);
+            match action {
+                Some(Action::Kill { run }) => self.kill(run),
+                Some(Action::Spawn { run }) => self.spawn(run),
+                Some(Action::Stop { run }) => self.stop(run),
+                None => (),
+            }
+        }
+    }
+
+    fn note_waiting(&mut self, before: Phase, now: Millis) {
+        let Phase::Waiting { start_at } = self.instance.phase() else { return };
+        if !matches!(before, Phase::Waiting { .. }) {
+            let failures = self.instance.failures();
+            self.note(Event::Waiting { delay_ms: millis(start_at - now), failures });
+        }
+    }
+
+    fn spawn(&mut self, run: RunId) {
+        self.options.faults.reach(CrashPoint::BeforeFork, &self.folder);
+        self.drop_old_run();
+        let begun = begin(&self.folder, &self.launch, self.home.as_ref(), run);
+        let (current, held) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.spawn_failed(run, crate::chain(&error));
+                return;
+            }
+        };
+        self.options.faults.reach(CrashPoint::Forked, &self.folder);
+        let pid = current.pid;
+        self.current = Some(current);
+        let written = self.note(Event::Starting { run: run.0, pid });
+        let gate = !self.options.faults.no_gate;
+        if gate && !self.disk.wait_for(written, JOURNAL_WAIT_MAX) {
+            self.note(Event::JournalStalled { run: run.0 });
+        }
+        self.options.faults.reach(CrashPoint::Journalled, &self.folder);
+        let progress = held.release();
+        self.options.faults.reach(CrashPoint::Released, &self.folder);
+        if let Some(current) = &mut self.current {
+            current.progress = Some(progress);
+        }
+    }
+
+    fn spawn_failed(&mut self, run: RunId, why: String) {
+        self.told.last_exit =
+            Some(Exit { code: None, signal: None, reason: format!("could not start: {why}") });
+        let input = Input::SpawnFailed { run, roll: random() };
+        self.feed_with(input, Event::SpawnFailed { run: run.0, why });
+    }
+
+    fn stop(&mut self, run: RunId) {
+        self.options.faults.reach(CrashPoint::BeforeStop, &self.folder);
+        let Some(current) = self.current.as_ref().filter(|current| current.run == run) else {
+            return;
+        };
+        let asked = current.ask_to_end(&self.folder, &self.launch);
+        self.options.faults.reach(CrashPoint::StopSent, &self.folder);
+        let how = asked.unwrap_or_else(|error| format!("not asked: {error}"));
+        let why = match (self.ending, self.instance.goal()) {
+            (Some(Ending::Retiring), _) => "no longer in the plan",
+            (Some(Ending::Shutdown { .. }), _) => "the host goes down",
+            (None, Goal::Down) => "stopped by the operator",
+            (None, Goal::Up) => "to be started again",
+        };
+        self.note(Event::Stopping { run: run.0, how, why: why.to_owned() });
+    }
+
+    fn kill(&mut self, run: RunId) {
+        let sweeping = matches!(self.instance.phase(), Phase::Sweeping { .. });
+        self.options.faults.reach(CrashPoint::BeforeKill, &self.folder);
+        let no_tree = self.options.faults.no_tree;
+        let Some(current) = self.current.as_mut().filter(|current| current.run == run) else {
+            self.feed(Input::Gone { run });
+            return;
+        };
+        current.sweeping = sweeping;
+        let killed = current.kill(no_tree).unwrap_or(0);
+        if killed > 0 {
+            let why =
+                if sweeping { "left behind by its main process" } else { "did not end in time" };
+            self.note(Event::Killed { run: run.0, processes: killed, why: why.to_owned() });
+        }
+        self.options.faults.reach(CrashPoint::Killed, &self.folder);
+        self.look_at_sweep();
+    }
+
+    /// Says `Gone` as soon as nothing of the run is alive.
+    fn look_at_sweep(&mut self) {
+        let no_tree = self.options.faults.no_tree;
+        let gone = |current: &&Current| current.sweeping && (no_tree || current.is_gone());
+        if let Some(current) = self.current.as_ref().filter(gone) {
+            let run = current.run;
+            self.drop_old_run();
+            self.options.faults.reach(CrashPoint::BetweenRuns, &self.folder);
+            self.feed(Input::Gone { run });
+        }
+    }
+
+    fn drop_old_run(&mut self) {
+        // Removed later: the next run should not wait for it.
+        self.old_cgroups.extend(self.current.take().and_then(|current| current.cgroup));
+    }
+
+    fn wait_and_look(&mut self) -> Result<(), KeepError> {
+        for cgroup in self.old_cgroups.drain(..) {
+            cgroup.remove();
+        }
+        let timeout = self.timeout();
+        let progress = self.current.as_ref().and_then(|current| current.progress.as_ref());
+        let main = self.current.as_ref().and_then(|current| current.main.as_ref());
+        // One that has ended and is not reaped yet would be ready all the time.
+        let main = main.filter(|_| self.told.lost_since.is_none());
+        let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.disk.news().as_fd()];
+        watched.extend(self.control.watched());
+        watched.extend(progress.map(AsFd::as_fd));
+        watched.extend(main.map(AsFd::as_fd));
+        wait(&watched, timeout).map_err(KeepError::Wait)?;
+        // Each look is cheap and finds nothing when nothing happened, so all are taken.
+        self.look_at_progress();
+        self.look_at_children();
+        self.look_at_sweep();
+        self.look_at_requests()?;
+        self.look_at_disk();
+        let now = Millis(boot_ms());
+        if self.instance.deadline(&self.policy()).is_some_and(|deadline| now >= deadline) {
+            self.feed(Input::DeadlinePassed);
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let now = Millis(boot_ms());
+        let deadline = self.instance.deadline(&self.policy()).map(|deadline| deadline - now);
+        let sweep = self.current.as_ref().filter(|current| current.sweeping);
+        let lost_main = self.told.lost_since.map(|_| SWEEP_LOOK_EVERY);
+        let disk = if self.disk.is_stuck() {
+            Some(STUCK_LOOK_EVERY)
+        } else {
+            self.disk.was_active().then_some(DISK_LOOK_EVERY.min(STUCK_AFTER))
+        };
+        [deadline, sweep.map(|_| SWEEP_LOOK_EVERY), disk, lost_main].into_iter().flatten().min()
+    }
+
+    fn look_at_progress(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let Some(known) = current.progress.as_ref().and_then(|progress| progress.poll()) else {
+            return;
+        };
+        let (run, pid) = (current.run, current.pid);
+        current.progress = None;
+        match known {
+            Ok(()) => {
+                self.feed_with(Input::Started { run }, Event::Started { run: run.0, pid });
+                self.options.faults.reach(CrashPoint::Started, &self.folder);
+            }
+            Err(error) => {
+                self.drop_old_run();
+                self.spawn_failed(run, crate::chain(&error));
+            }
+        }
+    }
+
+    fn look_at_children(&mut self) {
+        let fired = self.signals.take();
+        if fired.contains(&Fires::End) {
+            self.ending.get_or_insert(Ending::Shutdown { goal: self.instance.goal() });
+            self.feed(Input::Want(Goal::Down));
+        }
+        // The errors of wait are about arguments, and there are none.
+        let ended = reap_all().unwrap_or_default();
+        let main_pid = self.current.as_ref().filter(|c| c.main.is_some()).map(|c| c.pid);
+        let main_end = ended.into_iter().find(|ended| Some(ended.pid) == main_pid);
+        match main_end {
+            Some(ended) => self.main_ended(Some(ended)),
+            None => self.look_at_adopted(),
+        }
+    }
+
+    /// Looks at a main process that is not our child.
+    fn look_at_adopted(&mut self) {
+        let Some(current) = &self.current else { return };
+        let Some(main) = &current.main else { return };
+        if wait(&[main.as_fd()], Some(Duration::ZERO)).is_ok_and(|ready| !ready[0]) {
+            return;
+        }
+        let status = main.exit_status();
+        // Its new parent may not have reaped it yet; until then nobody knows how it ended.
+        let since = *self.told.lost_since.get_or_insert_with(boot_ms);
+        if status.is_some() || boot_ms() - since > millis(STATUS_WITHIN) {
+            let pid = current.pid;
+            self.main_ended(status.map(|status| Ended::from_status(pid, status)));
+        }
+    }
+
+    /// The main process has ended; `None` when nobody knows how.
+    fn main_ended(&mut self, ended: Option<Ended>) {
+        self.options.faults.reach(CrashPoint::ExitSeen, &self.folder);
+        self.told.lost_since = None;
+        let Some(current) = &mut self.current else { return };
+        let (run, pid) = (current.run, current.pid);
+        current.main = None;
+        current.progress = None;
+        let exit = crate::state::exit_of(ended);
+        let input = Input::Exited { run, success: exit.is_success(), roll: random() };
+        self.told.last_exit = Some(exit.clone());
+        self.feed_with(input, Event::Exited { run: run.0, pid, exit });
+    }
+
+    fn look_at_disk(&mut self) {
+        self.disk.news().clear();
+        if self.disk.is_stuck() && !self.options.faults.no_takeover {
+            self.disk.make_room();
+        }
+        self.note_dropped();
+    }
+
+    fn look_at_requests(&mut self) -> Result<(), KeepError> {
+        let report = self.report();
+        self.control.accept(|| report.clone()).map_err(KeepError::Wait)?;
+        for (asker, request) in self.control.requests() {
+            self.carry_out_request(asker, request);
+        }
+        Ok(())
+    }
+
+    fn carry_out_request(&mut self, asker: Asker, request: Request) {
+        let mut reply = Reply::Done;
+        match request {
+            Request::Report => {
+                let report = self.report();
+                self.control.reply(asker, &Reply::Report(Box::new(report)));
+            }
+            Request::Restart => self.feed(Input::Restart),
+            Request::Retire => {
+                self.ending = Some(Ending::Retiring);
+                self.feed(Input::Want(Goal::Down));
+            }
+            Request::Signal { signal } => match self.signal(signal) {
+                Ok(()) => (),
+                Err(why) => reply = Reply::Refused { why },
+            },
+            Request::Start => self.feed_with(Input::Start, Event::Wanted { goal: Goal::Up }),
+            Request::Update { launch } => self.update(*launch),
+            Request::Upgrade { program } => {
+                if let Err(why) = self.upgrade(Path::new(&program)) {
+                    reply = Reply::Refused { why };
+                }
+            }
+            Request::Want { goal } => self.feed_with(Input::Want(goal), Event::Wanted { goal }),
+        }
+        self.control.reply(asker, &reply);
+    }
+
+    fn signal(&mut self, signal: stead_core::signal::Signal) -> Result<(), String> {
+        let current = self.current.as_ref().ok_or("nothing runs")?;
+        let run = current.run.0;
+        let sent = current.signal(signal).map_err(|error| error.to_string())?;
+        if !sent {
+            return Err("its process has just ended".to_owned());
+        }
+        self.note(Event::Signalled { run, signal: signal.name().to_owned() });
+        Ok(())
+    }
+
+    fn update(&mut self, launch: Launch) {
+        self.disk.set_keep(launch.log.keep.0);
+        let goal = self.instance.goal();
+        self.launch = launch;
+        self.note(Event::SpecChanged);
+        if goal == Goal::Up {
+            self.feed(Input::Restart);
+        }
+    }
+
+    fn publish(&mut self) {
+        if self.told.changed {
+            self.told.changed = false;
+            let report = self.report();
+            self.control.publish(&report);
+        }
+    }
+
+    fn may_end(&self) -> bool {
+        self.ending.is_some() && self.instance.phase() == Phase::Down && self.inputs.is_empty()
+    }
+
+    fn end(mut self) -> Result<(), KeepError> {
+        if self.ending == Some(Ending::Retiring) {
+            self.note(Event::Retired);
+        }
+        self.disk.finish(FINISH_WITHIN);
+        if let Some(home) = &self.home {
+            home.remove();
+        }
+        Ok(())
+    }
+}
+
+/// How long the new parent of an adopted process may take to reap it.
+const STATUS_WITHIN: Duration = Duration::from_millis(100);

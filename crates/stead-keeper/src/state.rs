@@ -1,0 +1,185 @@
+//! What a keeper tells of its instance: to the journal, and to whoever asks.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use stead_core::machine::{After, Phase};
+use stead_core::units::{Millis, millis};
+use stead_proc::{Ended, boot_id, boot_ms, exec_with_state, start_ms};
+use stead_wire::journal::{Event, Exit, Identity, Memory, Record, Rest, Stream};
+use stead_wire::keeper::Report;
+use stead_wire::{WIRE_VERSION, WallMs, file, frame};
+
+use crate::keeper::{Ending, Keeper};
+
+/// What was told already, and what is still to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) last_exit: Option<Exit>,
+    /// Something changed since the last report.
+    pub(crate) changed: bool,
+    /// Since when an adopted main process is gone without anybody knowing how.
+    pub(crate) lost_since: Option<u64>,
+    /// Dropped output that the journal knows of, and when it last was told.
+    dropped_bytes: u64,
+    dropped_at_ms: u64,
+    stalled: Option<String>,
+    boot: Option<String>,
+}
+
+/// Dropped output is journalled this often at most.
+const DROPPED_NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How long an upgrade waits for the disk.
+const UPGRADE_FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+impl Told {
+    pub(crate) fn from_memory(memory: Option<&Memory>) -> Self {
+        let last_exit = memory.and_then(|memory| memory.last_exit.clone());
+        Self { last_exit, boot: boot_id().ok(), ..Self::default() }
+    }
+}
+
+/// How a run ended, in words.
+pub(crate) fn exit_of(ended: Option<Ended>) -> Exit {
+    let Some(Ended { code, signal, core_dumped, .. }) = ended else {
+        let reason = "unknown: it ended while no keeper was its parent".to_owned();
+        return Exit { code: None, signal: None, reason };
+    };
+    let core = if core_dumped { ", core dumped" } else { "" };
+    let reason = match (&code, &signal) {
+        (Some(0), _) => "ended by itself with exit code 0".to_owned(),
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by SIG{signal}{core}"),
+        (None, None) => "unknown".to_owned(),
+    };
+    Exit { code, signal, reason }
+}
+
+impl Keeper {
+    /// Hands an event to the journal, with the memory after it; says its number.
+    pub(crate) fn note(&mut self, event: Event) -> u64 {
+        let memory = self.memory();
+        self.told.changed = true;
+        let record = Record { at: wall_ms(), event, memory: Some(memory) };
+        self.disk.append(frame::encode(&record))
+    }
+
+    /// What the next keeper must know.
+    fn memory(&self) -> Memory {
+        let phase = self.instance.phase();
+        let process = self.current.as_ref().map(|current| Identity {
+            boot: self.told.boot.clone().unwrap_or_default(),
+            pid: current.pid,
+            start_ticks: current.start_ticks,
+        });
+        Memory {
+            // A host that goes down does not change what is wanted of it.
+            goal: match self.ending {
+                Some(Ending::Shutdown { goal }) => goal,
+                Some(Ending::Retiring) | None => self.instance.goal(),
+            },
+            last_run: self.instance.last_run(),
+            failures: self.instance.failures(),
+            restarts: self.instance.restarts(),
+            rest: rest_of(phase),
+            process: if phase.run().is_some() { process } else { None },
+            last_exit: self.told.last_exit.clone(),
+        }
+    }
+
+    /// Everything there is to know about the instance.
+    pub(crate) fn report(&self) -> Report {
+        let phase = self.instance.phase();
+        let now_ms = boot_ms();
+        let main = self.current.as_ref().filter(|current| current.main.is_some());
+        let wall_of = |boot_ms: u64| wall_ms().saturating_sub(now_ms.saturating_sub(boot_ms));
+        let next = match phase {
+            Phase::Waiting { start_at } => Some(wall_ms() + millis(start_at - Millis(now_ms))),
+            Phase::Down
+            | Phase::Failed
+            | Phase::Starting { .. }
+            | Phase::Stopping { .. }
+            | Phase::Sweeping { .. }
+            | Phase::Up { .. } => None,
+        };
+        Report {
+            wire: WIRE_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            keeper_pid: std::process::id(),
+            instance: self.launch.instance.clone(),
+            launch_mark: file::mark(&self.launch),
+            goal: self.instance.goal(),
+            phase: phase.name(),
+            retiring: self.ending == Some(Ending::Retiring),
+            run: self.instance.last_run().0,
+            pid: main.map(|current| current.pid),
+            restarts: self.instance.restarts(),
+            failures: self.instance.failures(),
+            started_at: main.map(|current| wall_of(start_ms(current.start_ticks))),
+            next_start_at: next,
+            last_exit: self.told.last_exit.clone(),
+            log: self.disk.counts(),
+        }
+    }
+
+    /// Journals what was dropped, now and then, and reports a disk that fails or is well again.
+    pub(crate) fn note_dropped(&mut self) {
+        let counts = self.disk.counts();
+        if counts.stalled != self.told.stalled {
+            self.told.stalled.clone_from(&counts.stalled);
+            self.told.changed = true;
+        }
+        let new = counts.dropped_bytes - self.told.dropped_bytes;
+        let waited = boot_ms() - self.told.dropped_at_ms >= millis(DROPPED_NOTE_EVERY);
+        if new > 0 && waited {
+            self.told.dropped_bytes = counts.dropped_bytes;
+            self.told.dropped_at_ms = boot_ms();
+            let why = counts.stalled.unwrap_or_else(|| "the disk did not take it".to_owned());
+            // Both streams share one count; `out` is by far the likelier.
+            self.note(Event::Dropped { stream: Stream::Out, bytes: new, why });
+        }
+    }
+
+    /// Becomes another version of the keeper. Returns only with the reason why not.
+    pub(crate) fn upgrade(&mut self, program: &Path) -> Result<(), String> {
+        match self.instance.phase() {
+            Phase::Down | Phase::Failed | Phase::Up { .. } | Phase::Waiting { .. } => (),
+            Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Sweeping { .. } => {
+                return Err("its instance is between two phases; ask again".to_owned());
+            }
+        }
+        if !program.is_file() {
+            return Err(format!("there is no program `{}`", program.display()));
+        }
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.note(Event::KeeperUpgraded { pid: std::process::id(), version });
+        if !self.disk.finish(UPGRADE_FLUSH_WITHIN) {
+            return Err("its disk does not answer".to_owned());
+        }
+        let Some(lock) = self.lock.take() else { return Err("it has no lock".to_owned()) };
+        let file: File = lock.into_file();
+        let error = exec_with_state(program, &self.options.args, &file);
+        // The disk thread has ended: without it this keeper is no use. The agent starts another.
+        crate::say(&format!("error: could not become `{}`\n  because {error}", program.display()));
+        std::process::exit(1)
+    }
+}
+
+fn rest_of(phase: Phase) -> Rest {
+    match phase {
+        Phase::Down | Phase::Sweeping { after: After::Down, .. } => Rest::Down,
+        Phase::Failed | Phase::Sweeping { after: After::Failed, .. } => Rest::Failed,
+        Phase::Starting { .. } | Phase::Up { .. } => Rest::Running,
+        Phase::Stopping { after: After::Down | After::Failed, .. } => Rest::Running,
+        Phase::Stopping { after: After::Start | After::Wait { .. }, .. } => Rest::Restarting,
+        Phase::Sweeping { after: After::Start | After::Wait { .. }, .. }
+        | Phase::Waiting { .. } => Rest::Waiting,
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+fn wall_ms() -> WallMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,25 @@
+//! Processes, their trees and their streams, behind one set of names.
+//!
+//! Each system's module gives the same functions and types; where one cannot keep a promise, the
+//! doc of the item says so, and callers never ask which system they are on. Nothing in here knows
+//! what a service or an instance is.
+
+#[cfg(target_os = "linux")]
+#[path = "linux/mod.rs"]
+mod imp;
+
+pub use imp::account::{AccountError, account, is_root, own_uid};
+pub use imp::cgroup::{Cgroup, CgroupHome};
+pub use imp::crash::crash;
+pub use imp::detach::{reap, spawn_detached};
+pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
+pub use imp::identity::{Process, boot_id, is_own_child, start_ms, start_ticks};
+pub use imp::local::{LocalListener, LocalStream};
+pub use imp::memory::lean_memory;
+pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
+pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
+pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spawn};
+pub use imp::stream::{Moved, Pipe};
+pub use imp::tree::{Tree, kill_tree, members, newest_marked};
+pub use imp::upgrade::{carried_state, exec_with_state};
+pub use imp::usage::{Usage, usage};

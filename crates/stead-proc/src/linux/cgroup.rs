@@ -1,0 +1,124 @@
+//! The cgroup v2 of a run, where the hierarchy is there and may be written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+/// The folder below which an instance's runs have their cgroups.
+#[derive(Debug)]
+pub struct CgroupHome {
+    folder: PathBuf,
+}
+
+/// One run's cgroup.
+#[derive(Debug)]
+pub struct Cgroup {
+    folder: PathBuf,
+    held: File,
+}
+
+impl CgroupHome {
+    /// Makes the home below this process's own cgroup; `None` where that is not possible.
+    ///
+    /// Under systemd nothing is made by hand: that hierarchy has one writer, and it is not us.
+    pub fn make(names: [&str; 2]) -> Option<Self> {
+        if Path::new("/run/systemd/system").exists() {
+            return None;
+        }
+        let folder = names.iter().fold(own_cgroup()?, |folder, name| folder.join(name));
+        fs::create_dir_all(&folder).ok()?;
+        // Without cgroup.kill (kernels before 5.14) it is no better than the other way.
+        folder.join("cgroup.kill").exists().then_some(Self { folder })
+    }
+
+    /// The cgroup of the run with this number, made if it is not there.
+    pub fn run(&self, number: u64) -> io::Result<Cgroup> {
+        let folder = self.folder.join(format!("run-{number}"));
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => (),
+        }
+        let held = File::open(&folder)?;
+        Ok(Cgroup { folder, held })
+    }
+
+    /// Removes the home and the folder above it, as far as nothing is left in them.
+    pub fn remove(&self) {
+        let _ = fs::remove_dir(&self.folder);
+        if let Some(above) = self.folder.parent() {
+            let _ = fs::remove_dir(above);
+        }
+    }
+}
+
+/// The folder of the cgroup v2 this process is in.
+fn own_cgroup() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let is_v2 = |line: &&str| line.split(' ').nth(2) == Some("cgroup2");
+    let mount = mounts.lines().find(is_v2)?.split(' ').nth(1)?;
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    // A keeper that replaces another may stand inside a home already: the root of all is safe.
+    let path =
+        path.split("/stead-").next().filter(|path| !path.starts_with("stead-")).unwrap_or("");
+    Some(Path::new(mount).join(path))
+}
+
+impl Cgroup {
+    /// Every process in it or below it.
+    pub fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut found = Vec::new();
+        collect_pids(&self.folder, &mut found)?;
+        Ok(found)
+    }
+
+    /// Whether nothing in it or below it is alive.
+    pub fn is_empty(&self) -> bool {
+        let events = fs::read_to_string(self.folder.join("cgroup.events")).unwrap_or_default();
+        // A cgroup that is gone is empty.
+        !events.lines().any(|line| line == "populated 1")
+    }
+
+    /// Kills everything in it and below it at once.
+    pub fn kill(&self) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.folder.join("cgroup.kill"))?.write_all(b"1")
+    }
+
+    /// Removes it, with what the service made below it. Only an empty one goes.
+    pub fn remove(&self) {
+        remove_below(&self.folder);
+    }
+}
+
+impl AsFd for Cgroup {
+    /// The folder, for a process to begin in.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.held.as_fd()
+    }
+}
+
+fn collect_pids(folder: &Path, found: &mut Vec<u32>) -> io::Result<()> {
+    let text = match fs::read_to_string(folder.join("cgroup.procs")) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    for below in subfolders(folder) {
+        collect_pids(&below, found)?;
+    }
+    Ok(())
+}
+
+fn remove_below(folder: &Path) {
+    for below in subfolders(folder) {
+        remove_below(&below);
+    }
+    let _ = fs::remove_dir(folder);
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}

@@ -1,0 +1,96 @@
+//! Which process is meant: never a pid alone.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use stead_core::signal::Signal;
+
+use super::procfs;
+use super::signal::number;
+
+/// The kernel's id of this boot: pids and start times of another one mean nothing.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Clock ticks from boot to the start of this process; `None` when it is gone or a zombie.
+pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
+    match procfs::stat(pid) {
+        Ok(stat) => Ok((!stat.zombie).then_some(stat.start_ticks)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this process is a child of ours.
+pub fn is_own_child(pid: u32) -> bool {
+    procfs::stat(pid).is_ok_and(|stat| stat.parent == std::process::id())
+}
+
+/// When a process with this start time began, in milliseconds since boot.
+pub fn start_ms(start_ticks: u64) -> u64 {
+    start_ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)
+}
+
+/// A hold on one process. While it is held, no other process can be taken for it.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    start_ticks: u64,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    /// Takes hold of the process with this pid and start time; `None` when it is gone, a zombie, or
+    /// another process has its pid now.
+    pub fn open(pid: u32, start_ticks: u64) -> io::Result<Option<Self>> {
+        let found = Self::open_any(pid)?;
+        Ok(found.filter(|process| process.start_ticks == start_ticks))
+    }
+
+    /// Takes hold of whatever process has this pid now.
+    pub fn open_any(pid: u32) -> io::Result<Option<Self>> {
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let Some(raw) = raw else { return Ok(None) };
+        let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // Read after the hold was taken: if the pid was used again in between, the start time tells.
+        let ticks = start_ticks(pid)?;
+        Ok(ticks.map(|start_ticks| Self { pid, start_ticks, pidfd }))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub fn start_ticks(&self) -> u64 {
+        self.start_ticks
+    }
+
+    /// Sends a signal to this very process; `false` when it is gone.
+    pub fn signal(&self, signal: Signal) -> io::Result<bool> {
+        match pidfd_send_signal(&self.pidfd, number(signal)) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How it ended, for a process that is not a child of ours: kernels from 6.15 on tell, once
+    /// somebody has reaped it. The raw wait status.
+    pub fn exit_status(&self) -> Option<i32> {
+        super::reaper::pidfd_exit_status(self.pidfd.as_fd())
+    }
+}
+
+impl AsFd for Process {
+    /// Readable once the process has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}

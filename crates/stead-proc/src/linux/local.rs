@@ -1,0 +1,69 @@
+//! A socket that only this host can reach, named by a path.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+/// Takes connections; never blocks.
+#[derive(Debug)]
+pub struct LocalListener(UnixListener);
+
+/// One connection; never blocks.
+#[derive(Debug)]
+pub struct LocalStream(UnixStream);
+
+impl LocalListener {
+    /// Listens at a path, in place of whatever dead socket is there. The path may have 107 bytes:
+    /// a name relative to the working directory is the way around that.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => (),
+        }
+        let listener = UnixListener::bind(path)?;
+        super::folder::set_mode(path, 0o600)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self(listener))
+    }
+
+    /// The next connection that waits; `None` when none does.
+    pub fn accept(&self) -> io::Result<Option<LocalStream>> {
+        match self.0.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                Ok(Some(LocalStream(stream)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl LocalStream {
+    /// What has come: `None` when there is nothing now, no bytes at the end.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.0.read(buffer) {
+            Ok(len) => Ok(Some(len)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends all of it or fails: a peer that lets its buffer fill up is not listening.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+}
+
+impl AsFd for LocalListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for LocalStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,20 @@
+//! Linux: pidfds, cgroup v2 where it is writable, FIFOs and splice.
+
+pub(crate) mod account;
+pub(crate) mod cgroup;
+pub(crate) mod crash;
+pub(crate) mod detach;
+pub(crate) mod folder;
+pub(crate) mod identity;
+pub(crate) mod local;
+pub(crate) mod memory;
+pub(crate) mod poll;
+mod procfs;
+
+pub(crate) mod reaper;
+pub(crate) mod signal;
+pub(crate) mod spawn;
+pub(crate) mod stream;
+pub(crate) mod tree;
+pub(crate) mod upgrade;
+pub(crate) mod usage;

@@ -1,0 +1,367 @@
+//! Starting a process that does nothing before it is told to.
+//!
+//! The child is made at once and holds at a gate: a pipe it reads from. The caller writes down who
+//! it is and then opens the gate. If the caller dies in between, the pipe ends and so does the
+//! child: a process that nobody knows of never runs a program.
+
+use std::ffi::{CString, NulError, c_char};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use stead_core::launch::Account;
+
+use super::identity;
+
+/// What to start.
+#[derive(Debug)]
+pub struct SpawnSpec<'a> {
+    /// Program and arguments. A program without `/` is looked up in the PATH of `env`.
+    pub argv: &'a [String],
+    pub directory: &'a str,
+    /// The whole environment.
+    pub env: &'a [(String, String)],
+    pub account: Option<&'a Account>,
+    pub umask: u16,
+    pub new_privileges: bool,
+    pub out: BorrowedFd<'a>,
+    pub err: BorrowedFd<'a>,
+    /// The folder of the cgroup it begins in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// Why there is no process.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("could not make a process")]
+    Fork(#[source] io::Error),
+    #[error("the new process was gone before it could be identified")]
+    Lost,
+    #[error("`{program}` is in none of the folders of PATH ({path})")]
+    NotInPath { program: String, path: String },
+    #[error("an argument or variable holds a NUL byte")]
+    Nul(#[from] NulError),
+    #[error("could not make a pipe")]
+    Pipe(#[source] io::Error),
+    #[error("there is nothing to run")]
+    Empty,
+}
+
+/// A process that holds at its gate. Dropping this ends it.
+#[derive(Debug)]
+pub struct Held {
+    pid: u32,
+    start_ticks: u64,
+    gate: OwnedFd,
+    progress: OwnedFd,
+}
+
+impl Held {
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub fn start_ticks(&self) -> u64 {
+        self.start_ticks
+    }
+
+    /// Opens the gate.
+    pub fn release(self) -> ExecProgress {
+        // A child that was killed meanwhile has closed its end; its end is seen by other means.
+        let _ = rustix::io::write(&self.gate, b"g");
+        ExecProgress(self.progress)
+    }
+}
+
+/// Tells whether the program has begun. Readable once it is known.
+#[derive(Debug)]
+pub struct ExecProgress(OwnedFd);
+
+/// Why a released process did not come to run its program.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {step}")]
+pub struct ExecFailed {
+    pub step: &'static str,
+    pub source: io::Error,
+}
+
+impl ExecProgress {
+    /// `None` while it is not known.
+    pub fn poll(&self) -> Option<Result<(), ExecFailed>> {
+        let mut report = [0; 8];
+        match rustix::io::read(&self.0, &mut report) {
+            // The end closed by exec, or by a kill, whose exit tells.
+            Ok(0) => Some(Ok(())),
+            Ok(_) => {
+                let step = i32::from_ne_bytes([report[0], report[1], report[2], report[3]]);
+                let errno = i32::from_ne_bytes([report[4], report[5], report[6], report[7]]);
+                let known = usize::try_from(step).ok().and_then(|step| STEPS.get(step));
+                let step = known.copied().unwrap_or("start");
+                Some(Err(ExecFailed { step, source: io::Error::from_raw_os_error(errno) }))
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => None,
+            Err(error) => {
+                Some(Err(ExecFailed { step: "watch the new process", source: error.into() }))
+            }
+        }
+    }
+}
+
+impl AsFd for ExecProgress {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What a child does between gate and program, by number, as its report names it.
+const STEPS: [&str; 8] = [
+    "begin a session",
+    "connect its streams",
+    "set its groups",
+    "set its group",
+    "set its user",
+    "enter its directory",
+    "give up new privileges",
+    "run its program",
+];
+
+/// Everything the child needs, made before the fork: after it, memory may not be allocated.
+struct Prepared {
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    program: CString,
+    directory: CString,
+    groups: Vec<libc::gid_t>,
+    account: Option<(libc::uid_t, libc::gid_t)>,
+    umask: libc::mode_t,
+    new_privileges: bool,
+    null: OwnedFd,
+    out: RawFd,
+    err: RawFd,
+    gate: RawFd,
+    report: RawFd,
+    /// The keeper's ends of both pipes: a child that held its own gate open would wait for ever.
+    not_ours: [RawFd; 2],
+}
+
+/// Makes the process and holds it.
+pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Held, SpawnError> {
+    let pipe = |flags| pipe_with(flags).map_err(|error| SpawnError::Pipe(error.into()));
+    let (gate_read, gate) = pipe(PipeFlags::CLOEXEC)?;
+    let (progress, report) = pipe(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&progress, true).map_err(|error| SpawnError::Pipe(error.into()))?;
+    let mut prepared = prepare(spec, gate_read.as_raw_fd(), report.as_raw_fd())?;
+    prepared.not_ours = [gate.as_raw_fd(), progress.as_raw_fd()];
+    let argv = pointers(&prepared.argv);
+    let env = pointers(&prepared.env);
+    #[expect(unsafe_code, reason = "making a process has no safe form")]
+    // SAFETY: the child calls only async-signal-safe functions on memory made before, then execs
+    // or exits; it never returns into Rust code that could allocate or unlock.
+    let pid = unsafe {
+        match clone_process(spec.cgroup) {
+            -1 => return Err(SpawnError::Fork(io::Error::last_os_error())),
+            0 => run_child(&prepared, &argv, &env),
+            pid => pid,
+        }
+    };
+    let pid = u32::try_from(pid).map_err(|_| SpawnError::Lost)?;
+    // It is our child and not reaped yet, so this is no other process's start time.
+    let start_ticks = identity::start_ticks(pid).map_err(SpawnError::Fork)?;
+    let start_ticks = start_ticks.ok_or(SpawnError::Lost)?;
+    Ok(Held { pid, start_ticks, gate, progress })
+}
+
+/// Forks; the child begins in the cgroup, since moving it there afterwards would wait for an RCU
+/// grace period, milliseconds long.
+///
+/// # Safety
+/// As for `fork`: the child may only make raw calls.
+#[expect(unsafe_code, reason = "making a process has no safe form")]
+unsafe fn clone_process(cgroup: Option<BorrowedFd<'_>>) -> libc::c_long {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    // SAFETY: all zeroes is a valid clone_args, and the kernel is told its size.
+    unsafe {
+        let Some(cgroup) = cgroup else { return libc::fork().into() };
+        let mut args: libc::clone_args = std::mem::zeroed();
+        args.flags = CLONE_INTO_CGROUP;
+        args.exit_signal = libc::SIGCHLD as u64;
+        args.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or(u64::MAX);
+        libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
+    }
+}
+
+fn prepare(spec: &SpawnSpec<'_>, gate: RawFd, report: RawFd) -> Result<Prepared, SpawnError> {
+    let first = spec.argv.first().ok_or(SpawnError::Empty)?;
+    let program = find_program(first, spec)?;
+    let pairs = spec.env.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
+    Ok(Prepared {
+        argv: spec.argv.iter().map(|text| CString::new(text.as_str())).collect::<Result<_, _>>()?,
+        env: pairs.collect::<Result<_, _>>()?,
+        program: CString::new(program.into_os_string().into_encoded_bytes())?,
+        directory: CString::new(spec.directory)?,
+        groups: spec.account.map_or_else(Vec::new, |account| account.groups.clone()),
+        account: spec.account.map(|account| (account.uid, account.gid)),
+        umask: libc::mode_t::from(spec.umask),
+        new_privileges: spec.new_privileges,
+        null: open_null().map_err(SpawnError::Pipe)?,
+        out: spec.out.as_raw_fd(),
+        err: spec.err.as_raw_fd(),
+        gate,
+        report,
+        not_ours: [-1; 2],
+    })
+}
+
+fn open_null() -> io::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
+}
+
+fn find_program(program: &str, spec: &SpawnSpec<'_>) -> Result<PathBuf, SpawnError> {
+    if program.contains('/') {
+        return Ok(PathBuf::from(program));
+    }
+    let path = spec.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
+    let places = path.split(':').filter(|folder| !folder.is_empty());
+    let mut candidates = places.map(|folder| Path::new(folder).join(program));
+    let runnable = |file: &PathBuf| {
+        rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file()
+    };
+    candidates
+        .find(runnable)
+        .ok_or_else(|| SpawnError::NotInPath { program: program.to_owned(), path: path.to_owned() })
+}
+
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// The child's whole life before its program.
+///
+/// # Safety
+/// Only between fork and exec. Calls nothing that is not async-signal-safe.
+#[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
+unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_char]) -> ! {
+    // SAFETY: raw calls on descriptors and memory that were made before the fork.
+    unsafe {
+        for fd in child.not_ours {
+            libc::close(fd);
+        }
+        if libc::setsid() < 0 {
+            fail(child.report, 0);
+        }
+        connect_streams(child);
+        reset_signals();
+        wait_at_gate(child.gate);
+        become_account(child);
+        if libc::chdir(child.directory.as_ptr()) != 0 {
+            fail(child.report, 5);
+        }
+        if !child.new_privileges && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
+            fail(child.report, 6);
+        }
+        libc::umask(child.umask);
+        // Everything of the keeper is close-on-exec already; this holds for what a library opened.
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        libc::execve(child.program.as_ptr(), argv.as_ptr(), env.as_ptr());
+        fail(child.report, 7)
+    }
+}
+
+/// # Safety
+/// As [`run_child`].
+#[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
+unsafe fn connect_streams(child: &Prepared) {
+    // SAFETY: as run_child.
+    unsafe {
+        for (from, to) in [(child.null.as_raw_fd(), 0), (child.out, 1), (child.err, 2)] {
+            if libc::dup2(from, to) < 0 {
+                fail(child.report, 1);
+            }
+        }
+        // Killed before its keeper and before other programs when memory runs out.
+        let adj =
+            libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if adj >= 0 {
+            libc::write(
+                adj,
+                SERVICE_OOM_SCORE_ADJ.as_ptr().cast(),
+                SERVICE_OOM_SCORE_ADJ.count_bytes(),
+            );
+            libc::close(adj);
+        }
+    }
+}
+
+/// Zero for root, whose keepers go below it; a service of an unprivileged keeper, which may not go
+/// below, goes above instead, since the kernel refuses to lower what was raised.
+const SERVICE_OOM_SCORE_ADJ: &std::ffi::CStr = c"100";
+
+/// # Safety
+/// As [`run_child`].
+#[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
+unsafe fn reset_signals() {
+    // SAFETY: as run_child; the set is made by sigemptyset before it is read.
+    unsafe {
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// # Safety
+/// As [`run_child`].
+#[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
+unsafe fn wait_at_gate(gate: RawFd) {
+    let mut byte = [0_u8];
+    // SAFETY: as run_child.
+    unsafe {
+        loop {
+            match libc::read(gate, byte.as_mut_ptr().cast(), 1) {
+                1 => return,
+                -1 if *libc::__errno_location() == libc::EINTR => (),
+                // The keeper is gone or does not want this run any more.
+                _ => libc::_exit(0),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`run_child`].
+#[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
+unsafe fn become_account(child: &Prepared) {
+    let Some((uid, gid)) = child.account else { return };
+    // SAFETY: as run_child.
+    unsafe {
+        // The C library's own forms would look for the threads that stayed behind in the keeper.
+        let groups = child.groups.as_ptr();
+        if libc::syscall(libc::SYS_setgroups, child.groups.len(), groups) != 0 {
+            fail(child.report, 2);
+        }
+        if libc::syscall(libc::SYS_setresgid, gid, gid, gid) != 0 {
+            fail(child.report, 3);
+        }
+        if libc::syscall(libc::SYS_setresuid, uid, uid, uid) != 0 {
+            fail(child.report, 4);
+        }
+    }
+}
+
+/// Reports the step that failed, with errno, and ends.
+///
+/// # Safety
+/// As [`run_child`].
+#[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
+unsafe fn fail(report: RawFd, step: i32) -> ! {
+    // SAFETY: as run_child.
+    unsafe {
+        let words = [step, *libc::__errno_location()];
+        libc::write(report, words.as_ptr().cast(), size_of_val(&words));
+        libc::_exit(127)
+    }
+}

@@ -1,0 +1,109 @@
+//! A run's whole tree of processes, and its end.
+//!
+//! With a cgroup the tree is what the cgroup holds. Without, it is found by three signs that a
+//! process inherits: descent from the keeper (a subreaper) or from the main process, the main
+//! process's session, and the mark in the environment. Each one is killed by a hold on that very
+//! process, never by its pid.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use stead_core::signal::Signal;
+
+use super::cgroup::Cgroup;
+use super::identity::Process;
+use super::procfs::{self, Stat};
+
+/// How a run's processes are known.
+#[derive(Debug)]
+pub struct Tree<'a> {
+    /// The cgroup of the run, where there is one. It then says all.
+    pub cgroup: Option<&'a Cgroup>,
+    /// The main process, alive or dead: pid and start time.
+    pub main: Option<(u32, u64)>,
+    /// `NAME=value`, in the environment of everything the run started.
+    pub mark: &'a str,
+}
+
+/// Passes over the process table before a kill gives up for now; a fork loop is stopped before it
+/// is killed, so more than a few are not needed.
+const PASSES_MAX: u32 = 20;
+
+/// Every living process of the tree.
+pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {
+    if let Some(cgroup) = tree.cgroup {
+        let found = cgroup.pids()?.into_iter().map(Process::open_any);
+        return Ok(found.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect());
+    }
+    let all = procfs::all()?;
+    let own = std::process::id();
+    // A pid that was used again is another process, whatever its number was once.
+    let main = tree
+        .main
+        .filter(|(pid, ticks)| all.iter().all(|s| s.pid != *pid || s.start_ticks == *ticks));
+    let is_root = |stat: &Stat| {
+        stat.parent == own
+            || main.is_some_and(|(pid, _)| stat.pid == pid || stat.session == pid)
+            || procfs::has_variable(stat.pid, tree.mark.as_bytes())
+    };
+    let roots = all.iter().filter(|stat| stat.pid != own && is_root(stat));
+    let mut inside: BTreeSet<u32> = roots.map(|stat| stat.pid).collect();
+    // Children are not always numbered after their parents, so repeat until nothing is new.
+    loop {
+        let new = all.iter().filter(|s| inside.contains(&s.parent) && !inside.contains(&s.pid));
+        let new: Vec<u32> = new.map(|stat| stat.pid).filter(|pid| *pid != own).collect();
+        if new.is_empty() {
+            break;
+        }
+        inside.extend(new);
+    }
+    let living = all.iter().filter(|stat| inside.contains(&stat.pid) && !stat.zombie);
+    let held = living.map(|stat| Process::open(stat.pid, stat.start_ticks));
+    Ok(held.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+/// The newest run that anything alive was started by, found by its mark alone: `NAME=value` with the
+/// run's number right after `mark_prefix`. With it, its main process (the leader of its session).
+pub fn newest_marked(mark_prefix: &str) -> io::Result<Option<(u64, Process)>> {
+    let mut newest = None;
+    for stat in procfs::all()?.iter().filter(|stat| !stat.zombie && stat.session == stat.pid) {
+        let value = procfs::variable_after(stat.pid, mark_prefix.as_bytes());
+        let number = value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
+        let Some(number) = number else { continue };
+        if newest.as_ref().is_none_or(|(known, _)| number > *known)
+            && let Some(process) = Process::open(stat.pid, stat.start_ticks)?
+        {
+            newest = Some((number, process));
+        }
+    }
+    Ok(newest)
+}
+
+/// Kills the whole tree and says how many processes that were. Some may need a moment to end.
+pub fn kill_tree(tree: &Tree<'_>) -> io::Result<u32> {
+    if let Some(cgroup) = tree.cgroup {
+        let count = u32::try_from(cgroup.pids()?.len()).unwrap_or(u32::MAX);
+        cgroup.kill()?;
+        return Ok(count);
+    }
+    let mut stopped = BTreeSet::new();
+    // What is stopped cannot fork: a loop of forks runs out of loopers.
+    for _ in 0..PASSES_MAX {
+        let found = members(tree)?;
+        let mut grew = false;
+        for process in &found {
+            if stopped.insert((process.pid(), process.start_ticks())) {
+                grew = true;
+                process.signal(Signal::Stop)?;
+            }
+        }
+        if !grew {
+            break;
+        }
+    }
+    let found = members(tree)?;
+    for process in &found {
+        process.signal(Signal::Kill)?;
+    }
+    Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,156 @@
+//! The agent's HTTP API: what goes over its local socket.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use stead_core::plan::Plan;
+
+use crate::WallMs;
+use crate::journal::{Event, Exit, Stream};
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Status {
+    pub host: String,
+    pub agent: AgentStatus,
+    /// By service, then by index.
+    pub instances: Vec<InstanceStatus>,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct AgentStatus {
+    pub version: String,
+    pub pid: u32,
+    pub root: String,
+    pub fleet: Option<String>,
+    /// The number of the plan it obeys; 0 while it has none.
+    pub generation: u64,
+    /// What is wrong with the agent itself, a sentence each.
+    pub troubles: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct InstanceStatus {
+    /// Like `orders.0`.
+    pub name: String,
+    pub service: String,
+    pub index: u32,
+    /// `down`, `starting`, `up`, `stopping`, `waiting` or `failed`.
+    pub phase: String,
+    /// `null` while it is not known: it has a ready probe and that has not answered.
+    pub ready: Option<bool>,
+    pub pid: Option<u32>,
+    pub run: u64,
+    pub restarts: u64,
+    pub release: Option<String>,
+    /// RFC 3339, UTC.
+    pub started_at: Option<String>,
+    /// Memory of the whole tree that nobody else shares (anonymous and shared-memory pages).
+    pub memory_bytes: Option<u64>,
+    /// Of one core, over the time since the last look, at least a second.
+    pub cpu_percent: Option<f64>,
+    pub last_exit: Option<Exit>,
+    /// `null` while it has no keeper.
+    pub keeper_pid: Option<u32>,
+    /// Why it is not up, or what else is worth knowing, a sentence each.
+    pub notes: Vec<String>,
+    pub log: LogStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+pub struct LogStatus {
+    pub stored_bytes: u64,
+    pub dropped_bytes: u64,
+}
+
+/// `GET /v1/plan`
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct PlanState {
+    pub generation: u64,
+    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
+    pub plan: Option<Plan>,
+}
+
+/// `PUT /v1/plan`: refused with 409 unless it replaces the generation the agent has.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct PlanPut {
+    pub replaces: u64,
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub plan: Plan,
+}
+
+/// `POST /v1/act`
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Act {
+    /// Services (`orders`) or instances (`orders.0`).
+    pub names: Vec<String>,
+    #[serde(flatten)]
+    pub what: ActWhat,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "act")]
+pub enum ActWhat {
+    Restart,
+    Signal { signal: String },
+    Start,
+    Stop,
+}
+
+/// What became of an [`Act`], per instance.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Acted {
+    /// The instances that took it.
+    pub done: Vec<String>,
+    /// The instances that did not, and why.
+    pub refused: BTreeMap<String, String>,
+}
+
+/// One line of `GET /v1/logs` (newline-delimited JSON).
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct LogLine {
+    pub instance: String,
+    pub stream: Stream,
+    /// When its batch was stored, microseconds since 1970-01-01 UTC.
+    pub time_us: u64,
+    /// Without its line end; bytes that are not UTF-8 are replaced by U+FFFD.
+    pub line: String,
+    /// Bytes lost right before this line.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_before: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// One line of `GET /v1/events` (newline-delimited JSON).
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct EventLine {
+    pub at: WallMs,
+    /// `null` for what happened to the agent or the host.
+    pub instance: Option<String>,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// `GET /v1/why/NAME`
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Why {
+    pub instance: InstanceStatus,
+    /// Why it is in the phase it is in, one sentence.
+    pub because: String,
+    /// The newest last.
+    pub events: Vec<EventLine>,
+    /// The last lines it wrote to its error stream before its last end, or to either.
+    pub last_output: Vec<LogLine>,
+}
+
+/// Every refusal.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Refusal {
+    pub what: String,
+    pub because: String,
+    pub try_this: String,
+}

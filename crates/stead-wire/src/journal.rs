@@ -1,0 +1,195 @@
+//! The journal of an instance, written by its keeper, and of a host, written by its agent.
+//!
+//! Both are files named `events` of [`crate::frame`] records. A keeper's record carries the whole
+//! memory of its instance after the event, so that the last whole record is all that the next
+//! keeper must read.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use stead_core::machine::{Goal, RunId};
+
+use crate::WallMs;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Record {
+    pub at: WallMs,
+    #[serde(flatten)]
+    pub event: Event,
+    /// Keepers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+}
+
+/// What happened. `run` is the number of the run it happened to.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// A running tree was taken over from a keeper that is gone.
+    Adopted {
+        run: u64,
+        pid: u32,
+    },
+    AgentStarted {
+        pid: u32,
+        version: String,
+    },
+    AgentStopped {
+        pid: u32,
+    },
+    /// A file held bytes that were no whole record or body; what was whole was read.
+    Damaged {
+        file: String,
+        bytes: u64,
+        what: String,
+    },
+    /// Output that could not be stored.
+    Dropped {
+        stream: Stream,
+        bytes: u64,
+        why: String,
+    },
+    Exited {
+        run: u64,
+        pid: u32,
+        exit: Exit,
+    },
+    /// The journal answered too slowly; the run was started without waiting for it.
+    JournalStalled {
+        run: u64,
+    },
+    /// An instance's keeper was found dead; another one follows.
+    KeeperLost {
+        instance: String,
+        pid: u32,
+    },
+    KeeperStarted {
+        pid: u32,
+        version: String,
+    },
+    /// A new version of the keeper took the old one's place, in the same process.
+    KeeperUpgraded {
+        pid: u32,
+        version: String,
+    },
+    /// The whole tree was killed: it did not end in time, or was left behind.
+    Killed {
+        run: u64,
+        processes: u32,
+        why: String,
+    },
+    Planned {
+        generation: u64,
+        fleet: String,
+        instances: u32,
+    },
+    Retired,
+    Signalled {
+        run: u64,
+        signal: String,
+    },
+    SpawnFailed {
+        run: u64,
+        why: String,
+    },
+    SpecChanged,
+    Started {
+        run: u64,
+        pid: u32,
+    },
+    /// Made, and held until this very record is written.
+    Starting {
+        run: u64,
+        pid: u32,
+    },
+    Stopping {
+        run: u64,
+        how: String,
+        why: String,
+    },
+    /// The next run waits for its backoff.
+    Waiting {
+        delay_ms: u64,
+        failures: u32,
+    },
+    Wanted {
+        #[schemars(with = "String")]
+        goal: Goal,
+    },
+}
+
+/// One of the two output streams.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    Out,
+    Err,
+}
+
+impl Stream {
+    pub const ALL: [Self; 2] = [Self::Out, Self::Err];
+
+    /// The name in paths, flags and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::Err => "err",
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Exit {
+    pub code: Option<i32>,
+    /// Without `SIG`: `KILL`.
+    pub signal: Option<String>,
+    /// A sentence fragment for people: `exit code 3`, `killed by SIGKILL`, `unknown: …`.
+    pub reason: String,
+}
+
+impl Exit {
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+/// What a keeper must know of its instance to go on where another left off.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Memory {
+    pub goal: Goal,
+    pub last_run: RunId,
+    pub failures: u32,
+    pub restarts: u64,
+    pub rest: Rest,
+    /// The main process of `last_run`, while it may be alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Identity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
+}
+
+/// The phase worth remembering.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rest {
+    #[default]
+    Down,
+    Failed,
+    Running,
+    /// Asked to end, to be started again afterwards.
+    Restarting,
+    Waiting,
+}
+
+/// Which process is meant: a pid alone is no identity, since the OS uses it again.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Identity {
+    /// The kernel's id of this boot.
+    pub boot: String,
+    pub pid: u32,
+    /// Clock ticks from boot to the start of the process (`/proc/PID/stat`, field 22).
+    pub start_ticks: u64,
+}

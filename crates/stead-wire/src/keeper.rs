@@ -1,0 +1,86 @@
+//! What agent and keeper say over `keeper.sock`: one JSON value per line, both ways.
+//!
+//! A keeper sends a [`Reply::Report`] when a connection opens and after every change of its
+//! instance, and one `Done` or `Refused` for each request, in order.
+
+use serde::{Deserialize, Serialize};
+use stead_core::launch::Launch;
+use stead_core::machine::{Goal, PhaseName};
+use stead_core::names::InstanceName;
+use stead_core::signal::Signal;
+
+use crate::WallMs;
+use crate::journal::Exit;
+
+/// The longest line either side takes, in bytes.
+pub const LINE_LEN_MAX: usize = 1 << 20;
+
+/// What an agent asks of a keeper.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Request {
+    /// Send a report now, with fresh counters.
+    Report,
+    Restart,
+    /// Let the instance end, then end the keeper. Its folder stays.
+    Retire,
+    Signal {
+        signal: Signal,
+    },
+    Start,
+    /// Run by this from now on; a running instance is restarted.
+    Update {
+        launch: Box<Launch>,
+    },
+    /// Become this program, in the same process, with everything kept.
+    Upgrade {
+        program: String,
+    },
+    Want {
+        goal: Goal,
+    },
+}
+
+/// What a keeper says.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "say")]
+pub enum Reply {
+    Done,
+    Refused { why: String },
+    Report(Box<Report>),
+}
+
+/// Everything a keeper knows of its instance.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Report {
+    pub wire: u32,
+    pub version: String,
+    pub keeper_pid: u32,
+    pub instance: InstanceName,
+    /// [`crate::file::mark`] of the [`Launch`] it runs by.
+    pub launch_mark: u32,
+    pub goal: Goal,
+    pub phase: PhaseName,
+    pub retiring: bool,
+    /// The number of the newest run; 0 before the first.
+    pub run: u64,
+    /// The main process, while there is one.
+    pub pid: Option<u32>,
+    pub restarts: u64,
+    /// Ends in a row that came too soon.
+    pub failures: u32,
+    pub started_at: Option<WallMs>,
+    /// When the backoff ends, while waiting.
+    pub next_start_at: Option<WallMs>,
+    pub last_exit: Option<Exit>,
+    pub log: LogCounts,
+}
+
+/// What became of the instance's output since its keeper began.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LogCounts {
+    pub stored_bytes: u64,
+    pub dropped_bytes: u64,
+    /// The disk does not take writes at the moment: why.
+    pub stalled: Option<String>,
+}
