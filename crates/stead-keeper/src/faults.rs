@@ -31,25 +31,34 @@ pub(crate) enum CrashPoint {
     Stored,
     /// A new segment was begun.
     Rotated,
+    /// Output was taken out of the pipe and is not in a file. Splice has no such moment; this is
+    /// the place where a keeper without it loses lines.
+    Carrying,
 }
 
 impl CrashPoint {
-    pub(crate) const COUNT: u32 = Self::Rotated as u32;
+    /// The points that `all` stands for.
+    const ALL: u32 = Self::Rotated as u32;
+    const LAST: u32 = Self::Carrying as u32;
 }
 
 /// What is to go wrong.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     crash_at: Vec<u32>,
-    /// Start runs without waiting for the journal.
+    /// Let a run go before it is in the journal.
     pub(crate) no_gate: bool,
     /// Pump output through memory.
     pub(crate) no_splice: bool,
-    /// Do not look for a running tree.
+    /// Do not take over the run that the journal names.
     pub(crate) no_adoption: bool,
+    /// Do not look for a run that the journal does not name.
+    pub(crate) no_scan: bool,
     /// Kill the main process alone.
     pub(crate) no_tree: bool,
-    /// Write journal and output from the thread that decides.
+    /// Leave alone what an ended run left behind.
+    pub(crate) no_sweep: bool,
+    /// Let the service wait for a disk that is stuck.
     pub(crate) no_takeover: bool,
 }
 
@@ -59,6 +68,8 @@ impl Faults {
             "no-gate" => &mut self.no_gate,
             "no-splice" => &mut self.no_splice,
             "no-adoption" => &mut self.no_adoption,
+            "no-scan" => &mut self.no_scan,
+            "no-sweep" => &mut self.no_sweep,
             "no-tree" => &mut self.no_tree,
             "no-takeover" => &mut self.no_takeover,
             _ => return Err(format!("there is no fault `{name}`")),
@@ -69,11 +80,11 @@ impl Faults {
 
     pub(crate) fn crash_at(&mut self, point: &str) -> Result<(), String> {
         if point == "all" {
-            self.crash_at.extend(1..=CrashPoint::COUNT);
+            self.crash_at.extend(1..=CrashPoint::ALL);
             return Ok(());
         }
         match point.parse() {
-            Ok(number @ 1..=CrashPoint::COUNT) => self.crash_at.push(number),
+            Ok(number @ 1..=CrashPoint::LAST) => self.crash_at.push(number),
             _ => return Err(format!("there is no crash point `{point}`")),
         }
         Ok(())

@@ -11,7 +11,7 @@ use stead_core::launch::Launch;
 use stead_core::machine::{Action, Goal, Input, Instance, Phase, Policy, RunId, step};
 use stead_core::units::{Millis, millis};
 use stead_proc::{
-    Cgroup, CgroupHome, Ended, Fires, FolderLock, Signals, boot_ms, carried_state, random,
+    Cgroup, CgroupHome, Ended, Fires, FolderLock, Held, Signals, boot_ms, carried_state, random,
     reap_all, wait,
 };
 use stead_wire::file;
@@ -103,7 +103,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
     let bytes = std::fs::read("spec.json").map_err(KeepError::ReadSpec)?;
     let launch: Launch = file::decode(LAUNCH_FORMAT, &bytes).map_err(KeepError::Spec)?;
     let (journal, remembered) = JournalFile::open(&folder).map_err(at("open its journal"))?;
-    let home = if options.no_cgroup { None } else { cgroup_home(&folder, &launch) };
+    let home = if options.no_cgroup { None } else { CgroupHome::make(&folder) };
     let now = Millis(boot_ms());
     let memory = remembered.memory.as_ref();
     let recovered = recover(&folder, memory, home.as_ref(), &options.faults, now);
@@ -149,16 +149,16 @@ fn take_lock(folder: &Path) -> Result<FolderLock, KeepError> {
     }
 }
 
-fn cgroup_home(folder: &Path, launch: &Launch) -> Option<CgroupHome> {
-    // Two roots on one host may hold instances of the same name.
-    let root = folder.parent()?.to_str()?;
-    let home = format!("stead-{:08x}", file::mark(&root));
-    CgroupHome::make([&home, &launch.instance.to_string()])
-}
-
 impl Keeper {
     /// Goes on where the last keeper left off.
     fn take_up(&mut self, recovered: Recovered, remembered: &Remembered) -> io::Result<()> {
+        let run = self.instance.last_run();
+        let pid = recovered.running.as_ref().map_or(0, |running| running.pid);
+        let alive = recovered.running.as_ref().is_some_and(|running| running.main.is_some());
+        // Before the first record: each one holds the memory of what runs.
+        if let Some(running) = recovered.running {
+            self.current = Some(Current::adopted(&self.folder, run, running, self.home.as_ref())?);
+        }
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.note(Event::KeeperStarted { pid: std::process::id(), version });
         if remembered.damaged_bytes > 0 {
@@ -166,26 +166,19 @@ impl Keeper {
             let file = "events".to_owned();
             self.note(Event::Damaged { file, bytes: remembered.damaged_bytes, what });
         }
-        let run = self.instance.last_run();
-        if let Some(running) = recovered.running {
-            let pid = running.pid;
-            let alive = running.main.is_some();
-            let current = Current::adopted(&self.folder, run, running, self.home.as_ref())?;
-            self.current = Some(current);
-            if alive {
-                self.note(Event::Adopted { run: run.0, pid });
-                self.options.faults.reach(CrashPoint::Adopted, &self.folder);
-            } else {
-                // After an upgrade in place it may be our own child, and tell how it ended.
-                let ended = reap_all()?.into_iter().find(|ended| ended.pid == pid);
-                self.main_ended(ended);
-            }
-            if recovered.restarting && alive {
-                self.feed(Input::Restart);
-            }
-            if self.instance.goal() == Goal::Down {
-                self.feed(Input::Want(Goal::Down));
-            }
+        if alive {
+            self.note(Event::Adopted { run: run.0, pid });
+            self.options.faults.reach(CrashPoint::Adopted, &self.folder);
+        } else if self.current.is_some() {
+            // After an upgrade in place it may be our own child, and tell how it ended.
+            let ended = reap_all()?.into_iter().find(|ended| ended.pid == pid);
+            self.main_ended(ended);
+        }
+        if recovered.restarting && alive {
+            self.feed(Input::Restart);
+        }
+        if self.instance.goal() == Goal::Down {
+            self.feed(Input::Want(Goal::Down));
         }
         if remembered.memory.is_none() {
             self.feed_with(Input::Want(Goal::Up), Event::Wanted { goal: Goal::Up });
@@ -259,19 +252,24 @@ impl Keeper {
                 return;
             }
         };
-        self.options.faults.reach(CrashPoint::Forked, &self.folder);
         let pid = current.pid;
         self.current = Some(current);
+        // Only as a fault is the gate opened before the journal knows who is behind it.
+        let (held, early) = if self.options.faults.no_gate {
+            (None, Some(held.release()))
+        } else {
+            (Some(held), None)
+        };
+        self.options.faults.reach(CrashPoint::Forked, &self.folder);
         let written = self.note(Event::Starting { run: run.0, pid });
-        let gate = !self.options.faults.no_gate;
-        if gate && !self.disk.wait_for(written, JOURNAL_WAIT_MAX) {
+        if !self.disk.wait_for(written, JOURNAL_WAIT_MAX) {
             self.note(Event::JournalStalled { run: run.0 });
         }
         self.options.faults.reach(CrashPoint::Journalled, &self.folder);
-        let progress = held.release();
+        let progress = held.map(Held::release).or(early);
         self.options.faults.reach(CrashPoint::Released, &self.folder);
         if let Some(current) = &mut self.current {
-            current.progress = Some(progress);
+            current.progress = progress;
         }
     }
 

@@ -114,7 +114,8 @@ impl LogChain {
         let offset = open.len;
         let len_max = usize::try_from(len_max).unwrap_or(usize::MAX);
         let moved = if no_splice {
-            self.pipe.store_by_copy(&open.log, offset, len_max)
+            let between = || faults.reach(CrashPoint::Carrying, instance);
+            self.pipe.store_by_copy(&open.log, offset, len_max, between)
         } else {
             self.pipe.store(&open.log, offset, len_max)
         }?;

@@ -54,7 +54,7 @@ pub(crate) fn recover(
 ) -> io::Result<Recovered> {
     let Some(memory) = memory else {
         // The journal may be missing because it could not be written.
-        let found = if faults.no_adoption { None } else { newest_marked(&mark_prefix(folder))? };
+        let found = newest_run(folder, faults)?;
         return Ok(match found {
             None => fresh(),
             Some((run, process)) => adopt(&Memory::default(), RunId(run), process, Goal::Up, now),
@@ -75,7 +75,7 @@ pub(crate) fn recover(
         return Ok(adopt(memory, memory.last_run, process, memory.goal, now));
     }
     // A run that the journal does not know was begun while the disk did not answer.
-    match newest_marked(&mark_prefix(folder))? {
+    match newest_run(folder, faults)? {
         Some((run, process)) if run > memory.last_run.0 => {
             return Ok(adopt(memory, RunId(run), process, memory.goal, now));
         }
@@ -88,8 +88,14 @@ pub(crate) fn recover(
         let ended = Running { pid: identity.pid, start_ticks: identity.start_ticks, main: None };
         return Ok(going_on(memory, memory.last_run, ended, now, now));
     }
-    sweep_leftovers(folder, memory, home)?;
+    if !faults.no_sweep {
+        sweep_leftovers(folder, memory, home)?;
+    }
     Ok(at_rest(memory, now))
+}
+
+fn newest_run(folder: &Path, faults: &Faults) -> io::Result<Option<(u64, Process)>> {
+    if faults.no_scan { Ok(None) } else { newest_marked(&mark_prefix(folder)) }
 }
 
 fn fresh() -> Recovered {

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The folder below which an instance's runs have their cgroups.
@@ -19,14 +20,19 @@ pub struct Cgroup {
 }
 
 impl CgroupHome {
-    /// Makes the home below this process's own cgroup; `None` where that is not possible.
+    /// Makes the home of an owner's folder below this process's own cgroup; `None` where that is not possible.
     ///
     /// Under systemd nothing is made by hand: that hierarchy has one writer, and it is not us.
-    pub fn make(names: [&str; 2]) -> Option<Self> {
+    ///
+    /// What shares a cgroup is killed together, so the name holds what no two folders on a host
+    /// have in common: device and inode.
+    pub fn make(owner: &Path) -> Option<Self> {
         if Path::new("/run/systemd/system").exists() {
             return None;
         }
-        let folder = names.iter().fold(own_cgroup()?, |folder, name| folder.join(name));
+        let meta = owner.metadata().ok()?;
+        let name = owner.file_name()?.to_str()?;
+        let folder = own_cgroup()?.join(format!("stead-{name}-{:x}-{:x}", meta.dev(), meta.ino()));
         fs::create_dir_all(&folder).ok()?;
         // Without cgroup.kill (kernels before 5.14) it is no better than the other way.
         folder.join("cgroup.kill").exists().then_some(Self { folder })
@@ -43,12 +49,9 @@ impl CgroupHome {
         Ok(Cgroup { folder, held })
     }
 
-    /// Removes the home and the folder above it, as far as nothing is left in them.
+    /// Removes the home if nothing is left in it.
     pub fn remove(&self) {
         let _ = fs::remove_dir(&self.folder);
-        if let Some(above) = self.folder.parent() {
-            let _ = fs::remove_dir(above);
-        }
     }
 }
 

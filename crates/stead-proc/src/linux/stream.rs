@@ -58,12 +58,20 @@ impl Pipe {
 
     /// What [`Self::store`] would be without splice: bytes pass through this process, and die with
     /// it. Kept as the control of the tests that show why it is not done so.
-    pub fn store_by_copy(&self, file: &File, offset: u64, len_max: usize) -> io::Result<Moved> {
+    /// `between` is called while the bytes are in neither place.
+    pub fn store_by_copy(
+        &self,
+        file: &File,
+        offset: u64,
+        len_max: usize,
+        between: impl FnOnce(),
+    ) -> io::Result<Moved> {
         use std::os::unix::fs::FileExt;
         let mut buffer = vec![0; len_max.min(PIPE_CAPACITY)];
         match moved(rustix::io::read(&self.fd, &mut buffer))? {
             Moved::Nothing => Ok(Moved::Nothing),
             Moved::Bytes(len) => {
+                between();
                 file.write_all_at(&buffer[..len], offset)?;
                 Ok(Moved::Bytes(len))
             }

@@ -65,18 +65,17 @@ pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {
 /// The newest run that anything alive was started by, found by its mark alone: `NAME=value` with the
 /// run's number right after `mark_prefix`. With it, its main process (the leader of its session).
 pub fn newest_marked(mark_prefix: &str) -> io::Result<Option<(u64, Process)>> {
-    let mut newest = None;
-    for stat in procfs::all()?.iter().filter(|stat| !stat.zombie && stat.session == stat.pid) {
-        let value = procfs::variable_after(stat.pid, mark_prefix.as_bytes());
-        let number = value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
-        let Some(number) = number else { continue };
-        if newest.as_ref().is_none_or(|(known, _)| number > *known)
-            && let Some(process) = Process::open(stat.pid, stat.start_ticks)?
-        {
-            newest = Some((number, process));
-        }
-    }
-    Ok(newest)
+    let run_of = |stat: &Stat| {
+        let value = procfs::variable_after(stat.pid, mark_prefix.as_bytes())?;
+        std::str::from_utf8(&value).ok()?.parse::<u64>().ok()
+    };
+    let all = procfs::all()?;
+    let leaders = all.iter().filter(|stat| !stat.zombie && stat.session == stat.pid);
+    let marked = leaders.filter_map(|stat| Some((run_of(stat)?, stat)));
+    // What a main process starts in a session of its own began after it.
+    let newest = marked.max_by_key(|(run, stat)| (*run, std::cmp::Reverse(stat.start_ticks)));
+    let Some((run, stat)) = newest else { return Ok(None) };
+    Ok(Process::open(stat.pid, stat.start_ticks)?.map(|process| (run, process)))
 }
 
 /// Kills the whole tree and says how many processes that were. Some may need a moment to end.

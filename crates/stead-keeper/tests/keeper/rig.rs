@@ -1,0 +1,301 @@
+//! A keeper in a folder of its own, driven as an agent would.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use stead_core::launch::{Launch, LaunchStop, LaunchStopHow};
+use stead_core::machine::PhaseName;
+use stead_core::plan::{LogLimits, Restart, Umask, When};
+use stead_core::signal::Signal;
+use stead_core::units::Bytes;
+use stead_wire::frame::{Framed, decode_all};
+use stead_wire::journal::{Event, Record, Stream};
+use stead_wire::keeper::{Reply, Report, Request};
+use stead_wire::log::Segment;
+
+/// How long anything may take before a test gives up waiting for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One instance's folder, and its keeper when there is one.
+pub(crate) struct Rig {
+    pub(crate) folder: PathBuf,
+    pub(crate) launch: Launch,
+    pub(crate) flags: Vec<String>,
+    keeper: Option<Child>,
+    remove: bool,
+}
+
+impl Rig {
+    /// A service in a folder below the system's temporary one.
+    pub(crate) fn new(argv: &[&str]) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("stead-rig-{}-{number}", std::process::id());
+        Self::at(&std::env::temp_dir().join(name), argv)
+    }
+
+    /// A service in this folder.
+    pub(crate) fn at(folder: &Path, argv: &[&str]) -> Self {
+        fs::create_dir_all(folder.join("log")).unwrap();
+        for stream in Stream::ALL {
+            stead_proc::make_fifo(&folder.join(stream.as_str()), None).unwrap();
+        }
+        let path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned();
+        let launch = Launch {
+            instance: "probe.0".parse().unwrap(),
+            release: None,
+            argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
+            directory: folder.to_str().unwrap().to_owned(),
+            env: BTreeMap::from([("PATH".to_owned(), path)]),
+            account: None,
+            umask: Umask::default(),
+            new_privileges: false,
+            restart: Restart {
+                when: When::Always,
+                backoff_min: Duration::from_millis(1),
+                backoff_max: Duration::from_millis(5),
+                reset_after: Duration::from_secs(60),
+            },
+            stop: LaunchStop {
+                how: LaunchStopHow::Signal(Signal::Term),
+                timeout: Duration::from_millis(300),
+            },
+            log: LogLimits { keep: Bytes(4 << 30) },
+        };
+        Self { folder: folder.to_owned(), launch, flags: Vec::new(), keeper: None, remove: true }
+    }
+
+    pub(crate) fn flag(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    /// Starts a keeper, in the place of one that is gone.
+    pub(crate) fn start(&mut self) {
+        let spec = stead_wire::file::encode("stead-launch/1", &self.launch);
+        fs::write(self.folder.join("spec.json"), spec).unwrap();
+        self.start_as_it_is();
+    }
+
+    /// Starts a keeper and leaves `spec.json` alone.
+    pub(crate) fn start_as_it_is(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stead-keeper"));
+        command.arg("--folder").arg(&self.folder).args(&self.flags);
+        self.keeper = Some(command.stdin(Stdio::null()).spawn().unwrap());
+    }
+
+    pub(crate) fn keeper_pid(&self) -> u32 {
+        self.keeper.as_ref().unwrap().id()
+    }
+
+    /// SIGKILLs the keeper and sees it dead.
+    pub(crate) fn kill_keeper(&mut self) {
+        let mut keeper = self.keeper.take().unwrap();
+        keeper.kill().unwrap();
+        keeper.wait().unwrap();
+    }
+
+    /// Whether the keeper has ended by itself; it is gone then.
+    pub(crate) fn keeper_ended(&mut self) -> bool {
+        let ended = self.keeper.as_mut().is_none_or(|keeper| keeper.try_wait().unwrap().is_some());
+        if ended {
+            self.keeper = None;
+        }
+        ended
+    }
+
+    /// Does an agent's part: a keeper that is gone is followed by another one.
+    pub(crate) fn start_if_ended(&mut self) {
+        if self.keeper_ended() {
+            self.start();
+        }
+    }
+
+    /// A new connection, past its hello; `None` while no keeper listens.
+    fn connect(&self) -> Option<(BufReader<UnixStream>, Report)> {
+        let stream = UnixStream::connect(self.folder.join("keeper.sock")).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut reader = BufReader::new(stream);
+        match read(&mut reader)? {
+            Reply::Report(report) => Some((reader, *report)),
+            Reply::Done | Reply::Refused { .. } => None,
+        }
+    }
+
+    /// What the keeper says now; `None` while none listens.
+    pub(crate) fn report(&self) -> Option<Report> {
+        self.connect().map(|(_, report)| report)
+    }
+
+    /// Waits until the keeper says something that fits.
+    pub(crate) fn wait_until(&self, what: &str, fits: impl Fn(&Report) -> bool) -> Report {
+        let mut last = None;
+        let found = eventually(|| {
+            last = self.report();
+            last.clone().filter(&fits)
+        });
+        found.unwrap_or_else(|| panic!("not seen in time: {what}\n  last report: {last:?}"))
+    }
+
+    /// Waits until a run is up, past its exec; says the service's pid.
+    pub(crate) fn wait_up(&self) -> u32 {
+        self.wait_until("up", |r| r.phase == PhaseName::Up && r.pid.is_some()).pid.unwrap()
+    }
+
+    /// Asks the keeper for something; says how it was refused.
+    pub(crate) fn ask(&self, request: &Request) -> Result<(), String> {
+        let (mut reader, _) = eventually(|| self.connect()).expect("a keeper listens");
+        let mut line = serde_json::to_vec(request).unwrap();
+        line.push(b'\n');
+        reader.get_mut().write_all(&line).unwrap();
+        loop {
+            match read(&mut reader) {
+                Some(Reply::Done) | None => return Ok(()),
+                Some(Reply::Refused { why }) => return Err(why),
+                Some(Reply::Report(_)) => (),
+            }
+        }
+    }
+
+    /// Ends instance and keeper.
+    pub(crate) fn retire(&mut self) {
+        self.ask(&Request::Retire).unwrap();
+        eventually(|| self.keeper_ended().then_some(())).expect("a retired keeper ends");
+    }
+
+    /// Every event in the journal.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        let bytes = fs::read(self.folder.join("events")).unwrap_or_default();
+        let event = |framed| match framed {
+            Framed::Whole(Record { event, .. }) => Some(event),
+            Framed::Damaged { .. } | Framed::Torn { .. } => None,
+        };
+        decode_all(&bytes).into_iter().filter_map(event).collect()
+    }
+
+    /// The segments of a stream, oldest first, with what they hold.
+    pub(crate) fn segments(&self, stream: Stream) -> Vec<(Segment, Vec<u8>)> {
+        let entries = fs::read_dir(self.folder.join("log")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut found: Vec<Segment> =
+            names.filter_map(|name| Segment::from_log_name(&name)).collect();
+        found.retain(|segment| segment.stream == stream);
+        found.sort();
+        let read = |segment: Segment| fs::read(self.folder.join("log").join(segment.log_name()));
+        found.into_iter().map(|segment| (segment, read(segment).unwrap())).collect()
+    }
+
+    /// Bytes stored of a stream, without reading them.
+    pub(crate) fn stored_len(&self, stream: Stream) -> u64 {
+        let entries = fs::read_dir(self.folder.join("log")).unwrap().map(Result::unwrap);
+        let is_it = |name: &str| Segment::from_log_name(name).is_some_and(|s| s.stream == stream);
+        let logs = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_it));
+        logs.map(|entry| entry.metadata().map_or(0, |meta| meta.len())).sum()
+    }
+
+    /// Everything stored of a stream.
+    pub(crate) fn output(&self, stream: Stream) -> Vec<u8> {
+        self.segments(stream).into_iter().flat_map(|(_, bytes)| bytes).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if self.keeper.is_some() && !thread::panicking() && self.report().is_some() {
+            self.retire();
+        }
+        if let Some(mut keeper) = self.keeper.take() {
+            let service = self.report().and_then(|report| report.pid);
+            let held = service.and_then(|pid| stead_proc::Process::open_any(pid).unwrap());
+            let _ = keeper.kill();
+            let _ = keeper.wait();
+            if let Some(process) = held {
+                let _ = process.signal(Signal::Kill);
+            }
+        }
+        if thread::panicking() {
+            eprintln!("kept for a look: {}", self.folder.display());
+        } else if self.remove {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn read(reader: &mut BufReader<UnixStream>) -> Option<Reply> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|len| *len > 0)?;
+    Some(serde_json::from_str(&line).unwrap())
+}
+
+/// Tries until there is something, for as long as [`PATIENCE`].
+pub(crate) fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(2)); // bounded poll
+    }
+}
+
+/// The program that plays the service.
+pub(crate) fn probe() -> String {
+    if let Ok(path) = std::env::var("STEAD_PROBE_BIN") {
+        return path;
+    }
+    let own = std::env::current_exe().unwrap();
+    let beside = own.parent().and_then(Path::parent).unwrap().join("stead-probe");
+    assert!(beside.exists(), "`{}` is missing; try `cargo build -p stead-probe`", beside.display());
+    beside.to_str().unwrap().to_owned()
+}
+
+/// Whether the process that was seen to have this pid and start time lives. Pids come round fast
+/// on a busy machine, so a test that looks at a pid alone looks at somebody else's process.
+pub(crate) fn is_alive((pid, start_ticks): (u32, u64)) -> bool {
+    stead_proc::start_ticks(pid).unwrap() == Some(start_ticks)
+}
+
+/// The pid of a living process with its start time.
+pub(crate) fn born(pid: u32) -> (u32, u64) {
+    (pid, stead_proc::start_ticks(pid).unwrap().expect("it lives"))
+}
+
+/// Every living process with this text in its command line.
+pub(crate) fn alive_with(text: &str) -> Vec<stead_proc::Process> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        entry.unwrap().file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+    });
+    let has_text = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    let held = pids.filter_map(|pid| stead_proc::Process::open_any(pid).unwrap());
+    held.filter(|process| has_text(&process.pid())).collect()
+}
+
+/// Kills every living process with this text in its command line.
+pub(crate) fn kill_with(text: &str) {
+    for process in alive_with(text) {
+        process.signal(Signal::Kill).unwrap();
+    }
+}
+
+/// Notes that something could not be shown here; the test runner counts it and says so loudly.
+pub(crate) fn skipped(test: &str, why: &str) {
+    let line = format!("SKIPPED: {test}: {why}\n");
+    eprint!("{line}");
+    if let Ok(path) = std::env::var("STEAD_SKIPS") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
+}
