@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use stead_core::machine::{After, Phase};
+use stead_core::machine::{After, Goal, Phase};
 use stead_core::units::{Millis, millis};
 use stead_proc::{Ended, boot_id, boot_ms, exec_with_state, start_ms};
 use stead_wire::journal::{Event, Exit, Identity, Memory, Record, Rest, Stream};
@@ -82,7 +82,10 @@ impl Keeper {
             last_run: self.instance.last_run(),
             failures: self.instance.failures(),
             restarts: self.instance.restarts(),
-            rest: rest_of(phase),
+            rest: match (self.ending, rest_of(phase)) {
+                (Some(Ending::Shutdown { goal: Goal::Up }), Rest::Down) => Rest::Waiting,
+                (_, rest) => rest,
+            },
             process: if phase.run().is_some() { process } else { None },
             last_exit: self.told.last_exit.clone(),
         }

@@ -102,6 +102,16 @@ impl Rig {
         keeper.wait().unwrap();
     }
 
+    /// Sends SIGKILL and does not wait for what it does.
+    pub(crate) fn signal_keeper_kill(&mut self) {
+        self.keeper.as_mut().unwrap().kill().unwrap();
+    }
+
+    /// Sees a killed keeper dead.
+    pub(crate) fn reap_keeper(&mut self) {
+        self.keeper.take().unwrap().wait().unwrap();
+    }
+
     /// Whether the keeper has ended by itself; it is gone then.
     pub(crate) fn keeper_ended(&mut self) -> bool {
         let ended = self.keeper.as_mut().is_none_or(|keeper| keeper.try_wait().unwrap().is_some());

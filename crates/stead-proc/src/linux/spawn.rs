@@ -304,8 +304,12 @@ const SERVICE_OOM_SCORE_ADJ: &std::ffi::CStr = c"100";
 unsafe fn reset_signals() {
     // SAFETY: as run_child; the set is made by sigemptyset before it is read.
     unsafe {
+        // The C library refuses to touch the two signals it uses itself; the kernel does not. All
+        // zeroes is the default action.
+        let default = [0_u64; 4];
+        let null = std::ptr::null_mut::<u64>();
         for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), null, 8);
         }
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

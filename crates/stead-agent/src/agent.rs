@@ -1,0 +1,250 @@
+//! The task that owns the agent's state: everything it learns comes as a message, and after each
+//! it does what brings the host closer to its plan.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use stead_core::names::InstanceName;
+use stead_core::reconcile::{Seen, SeenInstance, Step, reconcile};
+use stead_wire::api::PlanState;
+use stead_wire::journal::Event;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::time::Instant;
+
+use crate::Ended;
+use crate::agent_log::AgentLog;
+use crate::crash::Crash;
+use crate::hands::{Done, Job, Start};
+use crate::host::AllWanted;
+use crate::journal::Journal;
+use crate::kept::{Keeper, Kept};
+use crate::layout::Layout;
+use crate::message::{Ask, Message};
+use crate::plan_change::{Change, Down};
+use crate::store::Stored;
+
+mod adopt;
+mod asks;
+mod keepers;
+
+/// Messages taken before the host is looked at again.
+const MESSAGES_AT_ONCE: usize = 256;
+
+/// An instance that could not be started is tried again after this.
+pub(crate) const START_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Accounts that are not there are looked for again after this.
+const RESOLVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// The state of the agent. One task has it.
+pub(crate) struct Agent {
+    pub(crate) layout: Layout,
+    pub(crate) host: String,
+    pub(crate) until_down: bool,
+    /// The keeper that instances are given, inside the kit.
+    pub(crate) keeper: PathBuf,
+    pub(crate) crash: Crash,
+    pub(crate) hands: mpsc::Sender<Job>,
+    pub(crate) journal: Journal,
+    pub(crate) log: AgentLog,
+    /// For the links to speak to the agent.
+    pub(crate) messages: Sender<Message>,
+    /// `None`: no plan yet, or none that can be read. Then nothing is stopped.
+    pub(crate) stored: Option<Stored>,
+    pub(crate) wanted: AllWanted,
+    pub(crate) resolve_at: Option<Instant>,
+    pub(crate) kept: BTreeMap<InstanceName, Kept>,
+    pub(crate) unstarted: BTreeMap<InstanceName, Unstarted>,
+    /// The plan that is being written.
+    pub(crate) change: Option<Change>,
+    pub(crate) down: Option<Down>,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) links: u64,
+    /// What is wrong with the agent itself, by what it concerns.
+    pub(crate) troubles: BTreeMap<String, String>,
+}
+
+/// An instance of the plan that could not be given a folder and a keeper.
+#[derive(Debug)]
+pub(crate) struct Unstarted {
+    pub(crate) why: String,
+    pub(crate) again_at: Instant,
+}
+
+impl Agent {
+    /// Works until it is told to end by [`Message`]s; `ends` resolves when a signal says so.
+    pub(crate) async fn run(
+        &mut self,
+        messages: &mut Receiver<Message>,
+        mut ends: impl Future<Output = ()> + Unpin,
+    ) -> Ended {
+        loop {
+            let wake_at = self.carry_on(Instant::now());
+            if let Some(ended) = self.ended.take() {
+                return ended;
+            }
+            let message = tokio::select! {
+                message = messages.recv() => message,
+                () = sleep_until(wake_at) => None,
+                () = &mut ends => return Ended::Signalled,
+            };
+            let mut next = message;
+            for _ in 0..MESSAGES_AT_ONCE {
+                let Some(message) = next else { break };
+                self.take(message);
+                next = messages.try_recv().ok();
+            }
+            if let Some(message) = next {
+                self.take(message);
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Ask(Ask::Act { names, request, to }) => {
+                drop(to.send(self.pass_on(&names, &request)));
+            }
+            Message::Ask(Ask::Down { to }) => self.go_down(to),
+            Message::Ask(Ask::Plan { to }) => drop(to.send(self.plan_state())),
+            Message::Ask(Ask::PutPlan { put, to }) => self.put_plan(*put, to),
+            Message::Ask(Ask::Refresh { to }) => drop(to.send(self.refresh())),
+            Message::Ask(Ask::Snapshot { to }) => drop(to.send(self.snapshot())),
+            Message::ChildEnded => self.reap_children(),
+            Message::Done(Done::Applied { stored, wanted }) => self.applied(*stored, wanted),
+            Message::Done(Done::Buried { instance, retired }) => self.buried(&instance, retired),
+            Message::Done(Done::Resolved { generation, wanted }) => {
+                self.resolved(generation, wanted);
+            }
+            Message::Done(Done::Started { instance, started }) => {
+                self.keeper_started(&instance, started);
+            }
+            Message::Link { instance, link, said } => self.heard(&instance, link, said),
+        }
+    }
+
+    /// Does what is due now; returns when to look again if nothing happens before.
+    fn carry_on(&mut self, now: Instant) -> Option<Instant> {
+        self.apply_down();
+        if self.resolve_at.is_some_and(|at| at <= now) {
+            self.resolve_at = None;
+            if let Some(stored) = &self.stored {
+                self.do_job(Job::Resolve(Box::new(stored.clone())));
+            }
+        }
+        let seen = self.seen();
+        for step in self.steps(&seen) {
+            match step {
+                Step::Retire { instance } => self.retire(&instance),
+                Step::StartKeeper { instance } => self.start_keeper(&instance, now),
+                Step::Update { instance } => self.update(&instance),
+            }
+        }
+        self.finish_down(now);
+        self.wake_at(now)
+    }
+
+    /// Without a plan that can be read only the keepers are kept: nothing is stopped by mistake.
+    fn steps(&self, seen: &Seen) -> Vec<Step> {
+        match &self.stored {
+            Some(stored) => reconcile(&stored.plan, seen),
+            None => {
+                let dead = self.kept.iter();
+                let dead = dead.filter(|(_, kept)| matches!(kept.keeper, Keeper::Dead { .. }));
+                dead.map(|(name, _)| Step::StartKeeper { instance: name.clone() }).collect()
+            }
+        }
+    }
+
+    /// What the reconciler is to see.
+    pub(crate) fn seen(&self) -> Seen {
+        let seen = |(name, kept): (&InstanceName, &Kept)| {
+            let mark = match self.wanted.get(name) {
+                Some(Ok(wanted)) => Some(wanted.mark),
+                Some(Err(_)) | None => None,
+            };
+            let seen = SeenInstance { needs: kept.needs.clone(), keeper: kept.seen(mark) };
+            (name.clone(), seen)
+        };
+        self.kept.iter().map(seen).collect()
+    }
+
+    fn start_keeper(&mut self, name: &InstanceName, now: Instant) {
+        let wanted = match self.wanted.get(name) {
+            Some(Ok(wanted)) => Some(wanted.launch.clone()),
+            // A keeper that was there goes on with the launch it had.
+            Some(Err(_)) if self.kept.contains_key(name) => None,
+            Some(Err(why)) => {
+                let why = why.clone();
+                let again_at = *self.resolve_at.get_or_insert(now + RESOLVE_AGAIN_AFTER);
+                self.unstarted.insert(name.clone(), Unstarted { why, again_at });
+                return;
+            }
+            None => None,
+        };
+        if self.unstarted.get(name).is_some_and(|unstarted| now < unstarted.again_at) {
+            return;
+        }
+        self.unstarted.remove(name);
+        match self.kept.get_mut(name) {
+            Some(kept) => match kept.keeper {
+                Keeper::Dead { start_at } if start_at <= now => kept.keeper = Keeper::Starting,
+                Keeper::Dead { .. }
+                | Keeper::Alive { .. }
+                | Keeper::Burying
+                | Keeper::Starting => return,
+            },
+            None => {
+                let spec = self.stored.as_ref().and_then(|it| it.plan.instances.get(name));
+                let Some(spec) = spec else { return };
+                let kept = Kept::starting(spec.needs.clone(), spec.stop.timeout);
+                self.kept.insert(name.clone(), kept);
+            }
+        }
+        self.do_job(Job::Start(Box::new(Start { instance: name.clone(), wanted })));
+    }
+
+    pub(crate) fn do_job(&mut self, job: Job) {
+        // The thread ends only after the agent, unless it panicked: then nothing can be kept.
+        self.hands.send(job).expect("the thread that touches the disk has ended");
+    }
+
+    /// When something is due that no message tells.
+    fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let dead = self.kept.values().filter_map(|kept| match &kept.keeper {
+            Keeper::Dead { start_at } => Some(*start_at),
+            Keeper::Alive { .. } | Keeper::Burying | Keeper::Starting => None,
+        });
+        let unstarted = self.unstarted.values().map(|unstarted| unstarted.again_at);
+        let down = self.down.as_ref().map(|down| down.deadline);
+        let all = dead.chain(unstarted).chain(down).chain(self.resolve_at);
+        // What was due and is not done waits for a message, such as that of a need that is met.
+        all.filter(|at| *at > now).min()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.stored.as_ref().map_or(0, |stored| stored.generation)
+    }
+
+    pub(crate) fn plan_state(&self) -> PlanState {
+        let plan = self.stored.as_ref().map(|stored| stored.plan.clone());
+        PlanState { generation: self.generation(), plan }
+    }
+
+    /// Writes to the agent's log and journal that something was damaged, and shows it as a trouble.
+    pub(crate) fn note_damage(&mut self, file: &str, bytes: u64, what: &str, trouble: String) {
+        self.log.say(&trouble);
+        let (file, what) = (file.to_owned(), what.to_owned());
+        self.journal.note(Event::Damaged { file: file.clone(), bytes, what });
+        self.troubles.insert(file, trouble);
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,37 @@
+//! The agent's own log: plain lines, and keepers' last words on stderr.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::clock;
+
+/// Past this size the log is moved to `agent.log.1`, whose content before that is lost.
+const LOG_LEN_MAX: u64 = 1 << 20;
+
+/// An open log. What cannot be written is lost: no service waits for it.
+#[derive(Debug)]
+pub(crate) struct AgentLog {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl AgentLog {
+    pub(crate) fn open(path: &Path) -> Self {
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+        Self { path: path.to_path_buf(), file: file.ok() }
+    }
+
+    /// Appends a line with the time.
+    pub(crate) fn say(&mut self, text: &str) {
+        let Some(file) = &mut self.file else { return };
+        let line = format!("{} {}\n", clock::rfc3339(clock::wall_ms()), text.replace('\n', " "));
+        let _ = file.write_all(line.as_bytes());
+        if file.metadata().is_ok_and(|meta| meta.len() > LOG_LEN_MAX) {
+            // Copied and emptied, not renamed: keepers append to this very file.
+            let _ = fs::copy(&self.path, self.path.with_extension("log.1"));
+            let _ = file.set_len(0);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! What the routes do.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use stead_core::machine::Goal;
+use stead_core::names::InstanceName;
+use stead_wire::api::{
+    Act, ActWhat, Acted, EventLine, LogLine, PlanPut, PlanState, Status, Why,
+};
+use stead_wire::journal::{Event, Stream};
+use stead_wire::keeper::Request;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::query::{Parameters, RawQuery, bad};
+use super::refused::Refused;
+use super::serve::Api;
+use super::stream::{self, Lines};
+use crate::events::{Reader, Wish};
+use crate::logs::Query;
+use crate::message::{Ask, PutRefused};
+use crate::names::select;
+use crate::status as told;
+use crate::why as reasons;
+
+/// Keepers are given this long to say something fresh before the status goes without it.
+const REFRESH_WITHIN: Duration = Duration::from_millis(250);
+
+/// Keepers are asked for fresh counters no more often than this.
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
+
+/// A keeper must have taken an act within this; what follows from it takes its own time.
+const ACT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The most names in one act.
+const NAMES_MAX: usize = 1000;
+
+/// How often journals are looked at while somebody follows them.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Events and lines that go with a reason.
+const WHY_EVENTS: usize = 20;
+const WHY_LINES: usize = 20;
+
+type Raw = Result<Bytes, BytesRejection>;
+
+pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Refused> {
+    Ok(Json(fresh_status(&api).await?))
+}
+
+async fn fresh_status(api: &Api) -> Result<Status, Refused> {
+    if is_refresh_due(api) {
+        let answers = api.ask(|to| Ask::Refresh { to }).await?;
+        let deadline = Instant::now() + REFRESH_WITHIN;
+        for answer in answers {
+            // One that is late or gone is shown as it was last heard of.
+            let _ = timeout_at(deadline, answer).await;
+        }
+    }
+    let snapshot = api.ask(|to| Ask::Snapshot { to }).await?;
+    let shared = api.0.clone();
+    let status = move || told::status(&shared.own, snapshot, &shared.meter);
+    tokio::task::spawn_blocking(status).await.map_err(|_| Refused::ending())
+}
+
+fn is_refresh_due(api: &Api) -> bool {
+    let mut at = api.0.refreshed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let is_due = at.is_none_or(|at| at.elapsed() >= REFRESH_EVERY);
+    if is_due {
+        *at = Some(Instant::now());
+    }
+    is_due
+}
+
+pub(super) async fn plan(State(api): State<Api>) -> Result<Json<PlanState>, Refused> {
+    api.ask(|to| Ask::Plan { to }).await.map(Json)
+}
+
+pub(super) async fn put_plan(
+    State(api): State<Api>,
+    body: Raw,
+) -> Result<Json<PlanState>, Refused> {
+    let put: Box<PlanPut> = parse(body)?;
+    let state = api.ask(|to| Ask::PutPlan { put, to }).await?;
+    state.map(Json).map_err(|refused| match refused {
+        PutRefused::Bad(refusal) => Refused::new(StatusCode::UNPROCESSABLE_ENTITY, refusal),
+        PutRefused::NotStored(refusal) => Refused::new(StatusCode::INSUFFICIENT_STORAGE, refusal),
+        PutRefused::Stale(refusal) => Refused::new(StatusCode::CONFLICT, refusal),
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: Raw) -> Result<T, Refused> {
+    let body = body.map_err(|rejection| {
+        let (status, because) = (rejection.status(), rejection.body_text());
+        Refused::of(status, "the request was not read", because, "send a smaller body, as a whole")
+    })?;
+    serde_json::from_slice(&body).map_err(|error| {
+        Refused::bad(error.to_string(), "`/v1/openapi.json` describes what goes into the body")
+    })
+}
+
+pub(super) async fn act(State(api): State<Api>, body: Raw) -> Result<Json<Acted>, Refused> {
+    let act: Act = parse(body)?;
+    if act.names.is_empty() || act.names.len() > NAMES_MAX {
+        let because = format!("it names {} services and instances", act.names.len());
+        return Err(Refused::bad(because, format!("name 1 to {NAMES_MAX} of them")));
+    }
+    let request = match act.what {
+        ActWhat::Restart => Request::Restart,
+        ActWhat::Signal { signal } => Request::Signal {
+            signal: signal.parse().map_err(|error| Refused::bad(format!("{error}"), "use one"))?,
+        },
+        ActWhat::Start => Request::Start,
+        ActWhat::Stop => Request::Want { goal: Goal::Down },
+    };
+    let passed = api.ask(|to| Ask::Act { names: act.names, request, to }).await?;
+    let deadline = Instant::now() + ACT_WITHIN;
+    let mut acted = Acted { done: Vec::new(), refused: BTreeMap::new() };
+    for (name, answer) in passed {
+        let result = match answer {
+            Err(why) => Err(why),
+            Ok(answer) => match timeout_at(deadline, answer).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err("its keeper was lost before it answered".into()),
+                Err(_) => Err("its keeper does not answer; it may do it later".into()),
+            },
+        };
+        match result {
+            Ok(()) => acted.done.push(name),
+            Err(why) => drop(acted.refused.insert(name, why)),
+        }
+    }
+    Ok(Json(acted))
+}
+
+pub(super) async fn down(
+    State(api): State<Api>,
+    query: RawQuery,
+) -> Result<Json<PlanState>, Refused> {
+    let is_waiting = Parameters::parse(query, &["wait"])?.flag("wait", true)?;
+    if is_waiting {
+        let down = api.ask(|to| Ask::Down { to }).await?;
+        let late = |refusal| Refused::new(StatusCode::GATEWAY_TIMEOUT, refusal);
+        return down.map(Json).map_err(late);
+    }
+    let state = plan(State(api.clone())).await;
+    // It goes on although nobody waits.
+    let _ = timeout(Duration::ZERO, api.ask(|to| Ask::Down { to })).await;
+    state
+}
+
+pub(super) async fn openapi() -> Json<Value> {
+    Json(super::openapi())
+}
+
+/// The instances that these names stand for; all for no names. One that waits to be started has
+/// said nothing yet, and is no mistake.
+async fn named(api: &Api, names: &[String]) -> Result<Vec<InstanceName>, Refused> {
+    let planned = api.ask(|to| Ask::Plan { to }).await?.plan;
+    let mut known = api.0.layout.list().map(|(known, _)| known).unwrap_or_default();
+    known.extend(planned.into_iter().flat_map(|plan| plan.instances.into_keys()));
+    known.sort();
+    known.dedup();
+    if names.is_empty() {
+        return Ok(known);
+    }
+    let selected = select(names, &known);
+    match selected.unknown.first() {
+        None => Ok(selected.instances),
+        Some(unknown) => Err(not_found(&unknown.text)),
+    }
+}
+
+fn not_found(name: &str) -> Refused {
+    let because = format!("nothing of `{name}` is on this host");
+    let try_this = "`stead status` shows what is";
+    Refused::of(StatusCode::NOT_FOUND, "there is no such instance", because, try_this)
+}
+
+pub(super) async fn logs(State(api): State<Api>, query: RawQuery) -> Result<Response, Refused> {
+    let known = ["name", "names", "since", "until", "grep", "stream", "follow", "last"];
+    let query = Parameters::parse(query, &known)?;
+    let stream = query.text("stream").map(|text| {
+        let found = Stream::ALL.into_iter().find(|stream| stream.as_str() == text);
+        found.ok_or_else(|| bad("stream", text, "write `out` or `err`"))
+    });
+    let follow = query.flag("follow", false)?;
+    let instances = named(&api, &query.names()).await?;
+    let with_folder = |name: InstanceName| {
+        let folder = api.0.layout.instance(&name).join("log");
+        (name, folder)
+    };
+    let checked = Query {
+        instances: instances.into_iter().map(with_folder).collect(),
+        since_us: query.moment_us("since")?,
+        until_us: query.moment_us("until")?,
+        pattern: query.text("grep").map(ToOwned::to_owned),
+        stream: stream.transpose()?,
+        follow,
+        limit_last: query.number("last")?,
+    }
+    .check()
+    .map_err(|error| Refused::bad(error.to_string(), "write a regular expression like ripgrep's"))?;
+    stream::lines(&api.0.streams, move |lines| {
+        let ear = lines.ear();
+        let mut sink = |line: LogLine| push(lines, &line, follow);
+        // A log that cannot be read on ends here: what was read of it was sent.
+        let _ = checked.run_while(&ear, &mut sink);
+    })
+}
+
+/// Sends a line: at once to who follows, else with others.
+fn push<T: serde::Serialize>(lines: &mut Lines, line: &T, at_once: bool) -> ControlFlow<()> {
+    let pushed = lines.push(line).and_then(|()| if at_once { lines.flush() } else { Ok(()) });
+    if pushed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+pub(super) async fn events(State(api): State<Api>, query: RawQuery) -> Result<Response, Refused> {
+    let query = Parameters::parse(query, &["name", "names", "since", "limit", "follow"])?;
+    let names = query.names();
+    let instances = if names.is_empty() { None } else { Some(named(&api, &names).await?) };
+    let wish = Wish { instances, since: query.moment_us("since")?.map(|us| us / 1000) };
+    let limit = query.number("limit")?.unwrap_or(usize::MAX);
+    let follow = query.flag("follow", false)?;
+    let mut reader = Reader::new(api.0.layout.clone(), wish);
+    stream::lines(&api.0.streams, move |lines| {
+        let mut events = reader.read();
+        events.drain(..events.len().saturating_sub(limit));
+        loop {
+            if events.iter().any(|event| push(lines, event, false).is_break()) {
+                return;
+            }
+            if !follow || lines.flush().is_err() {
+                return;
+            }
+            // Only while somebody listens, and on a thread of their own.
+            thread::sleep(FOLLOW_EVERY);
+            if !lines.is_heard() {
+                return;
+            }
+            events = reader.read();
+        }
+    })
+}
+
+pub(super) async fn why(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Why>, Refused> {
+    let status = fresh_status(&api).await?;
+    let instance = status.instances.into_iter().find(|instance| instance.name == name);
+    let instance = instance.ok_or_else(|| not_found(&name))?;
+    let Ok(name) = name.parse::<InstanceName>() else { return Err(not_found(&name)) };
+    let layout = api.0.layout.clone();
+    let look = move || {
+        let wish = Wish { instances: Some(vec![name.clone()]), since: None };
+        let mut events = Reader::new(layout.clone(), wish).read();
+        let because = reasons::because(&instance, &events);
+        let last_output = last_output(&name, layout.instance(&name).join("log"), &events);
+        events.drain(..events.len().saturating_sub(WHY_EVENTS));
+        Why { instance, because, events, last_output }
+    };
+    tokio::task::spawn_blocking(look).await.map(Json).map_err(|_| Refused::ending())
+}
+
+
+/// The last lines of the error stream up to the last end, else of either stream.
+fn last_output(
+    name: &InstanceName,
+    log: std::path::PathBuf,
+    events: &[EventLine],
+) -> Vec<LogLine> {
+    let ended_at = events.iter().rev().find_map(|line| {
+        if let Event::Exited { .. } = line.event { Some(line.at) } else { None }
+    });
+    // What was written last is stored a little after its writer has ended.
+    let until_us = ended_at.map(|at| (at + 500) * 1000);
+    for stream in [Some(Stream::Err), None] {
+        let query = Query {
+            instances: vec![(name.clone(), log.clone())],
+            until_us,
+            stream,
+            limit_last: Some(WHY_LINES),
+            ..Query::default()
+        };
+        let mut lines = Vec::new();
+        let mut sink = |line| {
+            lines.push(line);
+            ControlFlow::Continue(())
+        };
+        // Without a pattern every query is good; a log that is not there has no lines.
+        if let Ok(checked) = query.check() {
+            let _ = checked.run(&mut sink);
+        }
+        if !lines.is_empty() {
+            return lines;
+        }
+    }
+    Vec::new()
+}

@@ -1,0 +1,209 @@
+//! What touches the disk on behalf of the agent, on one thread, in order: a slow disk holds up
+//! these jobs and not what the agent sees and answers.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use stead_core::launch::Launch;
+use stead_core::names::InstanceName;
+use stead_core::plan::Digest;
+use stead_proc::FolderLock;
+use stead_wire::file;
+use stead_wire::frame::{self, Framed};
+use stead_wire::journal::{Event, Record, Stream};
+use tokio::sync::mpsc::Sender;
+
+use crate::accounts::Accounts;
+use crate::crash::{Crash, CrashPoint};
+use crate::host::{self, AllWanted};
+use crate::layout::Layout;
+use crate::message::Message;
+use crate::store::{self, Found, Stored};
+
+const LAUNCH_FORMAT: &str = "stead-launch/1";
+
+/// The end of a journal that is read to find its last record.
+const TAIL_LEN: u64 = 2 * frame::RECORD_LEN_MAX as u64;
+
+/// One thing to do.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Make this the plan.
+    Apply(Box<Stored>),
+    /// Remove the folder of an instance whose keeper has ended, if the instance was retired.
+    Bury { instance: InstanceName },
+    /// Fill in the host's side of a plan once more: an account may be there by now.
+    Resolve(Box<Stored>),
+    Start(Box<Start>),
+}
+
+/// A keeper to start.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) instance: InstanceName,
+    /// What the plan wants; used only when the instance has no launch yet.
+    pub(crate) wanted: Option<Box<Launch>>,
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Applied { stored: Box<Stored>, wanted: Result<AllWanted, io::Error> },
+    Buried { instance: InstanceName, retired: bool },
+    Resolved { generation: u64, wanted: AllWanted },
+    Started { instance: InstanceName, started: Result<Started, String> },
+}
+
+/// A keeper that was started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) pid: u32,
+    pub(crate) release: Option<Digest>,
+    pub(crate) fifos: Vec<OwnedFd>,
+    /// The launch on disk was no whole one and was written anew: what was wrong.
+    pub(crate) damage: Option<Event>,
+}
+
+/// What the thread works with.
+pub(crate) struct Hands {
+    pub(crate) layout: Layout,
+    pub(crate) accounts: Accounts,
+    pub(crate) keeper: PathBuf,
+    pub(crate) keeper_args: Vec<String>,
+    pub(crate) crash: Crash,
+}
+
+impl Hands {
+    /// Starts the thread; it ends when the returned end is dropped.
+    pub(crate) fn start(mut self, to: Sender<Message>) -> io::Result<mpsc::Sender<Job>> {
+        let (jobs, waiting) = mpsc::channel::<Job>();
+        thread::Builder::new().name("hands".into()).spawn(move || {
+            while let Ok(job) = waiting.recv() {
+                let done = self.carry_out(job);
+                if to.blocking_send(Message::Done(done)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(jobs)
+    }
+
+    fn carry_out(&mut self, job: Job) -> Done {
+        match job {
+            Job::Apply(stored) => {
+                let wanted = host::all_wanted(&self.layout, &stored, &mut self.accounts);
+                self.crash.at(CrashPoint::BeforePlanWrite);
+                let written = store::write_plan(&self.layout.plan(), &stored);
+                self.crash.at(CrashPoint::AfterPlanWrite);
+                Done::Applied { stored, wanted: written.map(|()| wanted) }
+            }
+            Job::Bury { instance } => {
+                let retired = self.bury(&instance);
+                Done::Buried { instance, retired }
+            }
+            Job::Resolve(stored) => {
+                let wanted = host::all_wanted(&self.layout, &stored, &mut self.accounts);
+                Done::Resolved { generation: stored.generation, wanted }
+            }
+            Job::Start(start) => {
+                let started = self.start_keeper(&start).map_err(|error| error.to_string());
+                Done::Started { instance: start.instance, started }
+            }
+        }
+    }
+
+    fn bury(&self, instance: &InstanceName) -> bool {
+        let folder = self.layout.instance(instance);
+        // The lock is held while the folder goes, so that no keeper can come up in it.
+        let Ok(Ok(_lock)) = FolderLock::acquire(&folder) else { return false };
+        is_retired(&folder) && self.layout.remove_instance(instance).is_ok()
+    }
+
+    fn start_keeper(&self, start: &Start) -> Result<Started, StartError> {
+        let folder = self.layout.instance(&start.instance);
+        let path = folder.join("spec.json");
+        let mut damage = None;
+        let kept = match read_launch(&folder) {
+            // Without a journal nothing has run by it yet, so a newer one may take its place.
+            Found::Whole(launch) if folder.join("events").exists() => Some(launch),
+            Found::Absent | Found::Whole(_) => None,
+            Found::Damaged { why, bytes } => {
+                let file = path.to_string_lossy().into_owned();
+                damage = Some(Event::Damaged { file, bytes, what: why });
+                None
+            }
+        };
+        let is_kept = kept.is_some();
+        let launch = kept.or_else(|| start.wanted.clone()).ok_or(StartError::NoLaunch)?;
+        let account = launch.account.as_ref();
+        self.layout.make_instance(&start.instance, account).map_err(StartError::Folders)?;
+        let mut fifos = Vec::new();
+        for fifo in Stream::ALL.map(|stream| folder.join(stream.as_str())) {
+            stead_proc::make_fifo(&fifo, account).map_err(StartError::Fifo)?;
+            fifos.push(stead_proc::open_fifo(&fifo).map_err(StartError::Fifo)?);
+        }
+        if !is_kept {
+            let bytes = file::encode(LAUNCH_FORMAT, &launch);
+            store::replace(&path, &bytes).map_err(StartError::Launch)?;
+        }
+        self.crash.at(CrashPoint::BeforeKeeperSpawn);
+        let pid = self.spawn(&folder).map_err(StartError::Spawn)?;
+        self.crash.at(CrashPoint::AfterKeeperSpawn);
+        Ok(Started { pid, release: launch.release.clone(), fifos, damage })
+    }
+
+    fn spawn(&self, folder: &Path) -> io::Result<u32> {
+        let mut args = vec![OsStr::new("--folder"), folder.as_os_str()];
+        args.extend(self.keeper_args.iter().map(OsStr::new));
+        stead_proc::spawn_detached(&self.keeper, &args, Some(&self.layout.log()))
+    }
+}
+
+/// Why a keeper could not be started.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("its pipes could not be made: {0}")]
+    Fifo(io::Error),
+    #[error("its folders could not be made: {0}")]
+    Folders(io::Error),
+    #[error("`spec.json` could not be written: {0}")]
+    Launch(io::Error),
+    #[error(
+        "its `spec.json` is missing or damaged and the plan does not hold it: nobody knows what it \
+         ran; end what may be left of it and remove its folder"
+    )]
+    NoLaunch,
+    #[error("its keeper could not be started: {0}")]
+    Spawn(io::Error),
+}
+
+/// The launch that an instance's folder holds.
+pub(crate) fn read_launch(folder: &Path) -> Found<Box<Launch>> {
+    store::read(&folder.join("spec.json"), LAUNCH_FORMAT)
+}
+
+/// Whether the last thing that happened in an instance's folder is that it was retired.
+pub(crate) fn is_retired(folder: &Path) -> bool {
+    let Ok(bytes) = read_tail(&folder.join("events")) else { return false };
+    let records = frame::decode_all::<Record>(&bytes);
+    let whole = records.into_iter().rev().find_map(|framed| match framed {
+        Framed::Whole(record) => Some(record),
+        Framed::Damaged { .. } | Framed::Torn { .. } => None,
+    });
+    whole.is_some_and(|record| record.event == Event::Retired)
+}
+
+fn read_tail(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = fs::File::open(path)?;
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL_LEN)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_LEN).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

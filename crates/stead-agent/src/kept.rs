@@ -1,0 +1,187 @@
+//! One instance's folder and keeper, as the agent knows them.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use stead_core::machine::PhaseName;
+use stead_core::names::ServiceName;
+use stead_core::plan::Digest;
+use stead_core::reconcile::SeenKeeper;
+use stead_wire::keeper::Report;
+use tokio::time::Instant;
+
+use crate::link::Link;
+
+/// A dead keeper is followed by the next one within this.
+pub const KEEPER_REPLACED_WITHIN: Duration = Duration::from_secs(1);
+
+/// So many deaths within the window are many: the next keepers wait.
+const DEATHS_MANY: usize = 20;
+const DEATHS_WINDOW: Duration = Duration::from_secs(10);
+const DEATHS_WAIT: Duration = Duration::from_millis(250);
+
+const _: () = assert!(DEATHS_WAIT.as_millis() < KEEPER_REPLACED_WITHIN.as_millis());
+
+/// What the agent holds and knows of an instance that has a folder.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) needs: Vec<ServiceName>,
+    pub(crate) release: Option<Digest>,
+    pub(crate) stop_timeout: Duration,
+    /// Held so that no output is lost with a keeper; never read.
+    pub(crate) fifos: Vec<OwnedFd>,
+    pub(crate) keeper: Keeper,
+    /// What a keeper said last; from one that is gone if the next has not spoken yet.
+    pub(crate) report: Option<Box<Report>>,
+    pub(crate) asked: Asked,
+    pub(crate) deaths: Deaths,
+    /// Why the last thing that the agent wanted of it or for it did not work.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Where the keeper is.
+#[derive(Debug)]
+pub(crate) enum Keeper {
+    Alive {
+        /// Its pid, when it is our child.
+        child: Option<u32>,
+        link: Link,
+        hearing: Hearing,
+    },
+    /// It has ended and its folder may be removed: the disk is asked.
+    Burying,
+    Dead {
+        start_at: Instant,
+    },
+    /// The disk works on it.
+    Starting,
+}
+
+/// What is heard over a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Hearing {
+    /// A report came over this very connection.
+    Heard,
+    /// Nothing for too long.
+    Silent,
+    /// Nothing yet.
+    Waiting,
+}
+
+/// What the agent asked of the keeper for itself, so that it asks once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) retire: bool,
+    /// The mark of the launch.
+    pub(crate) update: Option<u32>,
+    /// The pid of the keeper.
+    pub(crate) upgrade: Option<u32>,
+}
+
+impl Asked {
+    /// Forgets what a lost connection may have swallowed. A keeper is told to upgrade only once.
+    pub(crate) fn forget(&mut self) {
+        *self = Self { upgrade: self.upgrade, ..Self::default() };
+    }
+}
+
+impl Kept {
+    /// An instance whose keeper is about to be started.
+    pub(crate) fn starting(needs: Vec<ServiceName>, stop_timeout: Duration) -> Self {
+        Self {
+            needs,
+            release: None,
+            stop_timeout,
+            fifos: Vec::new(),
+            keeper: Keeper::Starting,
+            report: None,
+            asked: Asked::default(),
+            deaths: Deaths::default(),
+            trouble: None,
+        }
+    }
+
+    /// The link to ask things over, if somebody is at its other end.
+    pub(crate) fn link(&self) -> Option<&Link> {
+        match &self.keeper {
+            Keeper::Alive { link, hearing: Hearing::Heard, .. } => Some(link),
+            Keeper::Alive { .. } | Keeper::Burying | Keeper::Dead { .. } | Keeper::Starting => None,
+        }
+    }
+
+    /// The pid of the keeper that is there, as far as it is known.
+    pub(crate) fn keeper_pid(&self) -> Option<u32> {
+        match &self.keeper {
+            Keeper::Alive { child: Some(pid), .. } => Some(*pid),
+            Keeper::Alive { child: None, .. } => {
+                self.report.as_ref().map(|report| report.keeper_pid)
+            }
+            Keeper::Burying | Keeper::Dead { .. } | Keeper::Starting => None,
+        }
+    }
+
+    /// What the reconciler is to see of the keeper; `wanted` is the mark of the plan's launch.
+    pub(crate) fn seen(&self, wanted: Option<u32>) -> SeenKeeper {
+        let without_report =
+            SeenKeeper::Alive { phase: PhaseName::Starting, current: true, retiring: false };
+        match (&self.keeper, &self.report) {
+            (Keeper::Dead { .. }, _) => SeenKeeper::Dead,
+            // Nothing may be asked of it and nothing put in its place.
+            (Keeper::Burying, _) => {
+                SeenKeeper::Alive { phase: PhaseName::Down, current: true, retiring: true }
+            }
+            (Keeper::Starting, _) | (Keeper::Alive { .. }, None) => without_report,
+            (Keeper::Alive { .. }, Some(report)) => SeenKeeper::Alive {
+                phase: report.phase,
+                current: wanted.is_none_or(|mark| {
+                    mark == report.launch_mark || self.asked.update == Some(mark)
+                }),
+                retiring: report.retiring || self.asked.retire,
+            },
+        }
+    }
+}
+
+/// The recent deaths of an instance's keepers.
+#[derive(Debug, Default)]
+pub(crate) struct Deaths(VecDeque<Instant>);
+
+impl Deaths {
+    /// Notes a death and says how long the next keeper waits: not at all, unless there were many.
+    pub(crate) fn note(&mut self, now: Instant) -> Duration {
+        self.0.push_back(now);
+        while self.0.front().is_some_and(|first| now.duration_since(*first) > DEATHS_WINDOW) {
+            self.0.pop_front();
+        }
+        while self.0.len() > DEATHS_MANY + 1 {
+            self.0.pop_front();
+        }
+        if self.0.len() > DEATHS_MANY { DEATHS_WAIT } else { Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keeper_that_dies_now_and_then_is_replaced_at_once() {
+        let (mut deaths, start) = (Deaths::default(), Instant::now());
+        for n in 0..100 {
+            assert_eq!(deaths.note(start + Duration::from_secs(n)), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn keepers_that_die_in_a_row_are_damped_within_the_bound_and_forgiven_later() {
+        let (mut deaths, start) = (Deaths::default(), Instant::now());
+        for n in 1..=100 {
+            let wait = deaths.note(start + Duration::from_millis(n));
+            let expected = if n > 20 { DEATHS_WAIT } else { Duration::ZERO };
+            assert_eq!(wait, expected, "death {n}");
+            assert!(wait < KEEPER_REPLACED_WITHIN);
+        }
+        assert_eq!(deaths.note(start + Duration::from_secs(20)), Duration::ZERO);
+    }
+}

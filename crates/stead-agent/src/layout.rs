@@ -1,0 +1,154 @@
+//! Where everything is below the root, and who may enter.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use stead_core::launch::Account;
+use stead_core::names::InstanceName;
+use stead_core::plan::Digest;
+
+/// The folders of an agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+/// A service's user must pass through these to its own files, but may not look around.
+const PASS_THROUGH: u32 = 0o711;
+/// Only the agent and the keepers.
+const CLOSED: u32 = 0o700;
+
+impl Layout {
+    /// `root` must be absolute: it becomes part of what services are started with.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn plan(&self) -> PathBuf {
+        self.root.join("plan.json")
+    }
+
+    pub(crate) fn accounts(&self) -> PathBuf {
+        self.root.join("accounts.json")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.root.join("agent.sock")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.root.join("agent.log")
+    }
+
+    pub(crate) fn events(&self) -> PathBuf {
+        self.root.join("events")
+    }
+
+    pub(crate) fn release(&self, digest: &Digest) -> PathBuf {
+        self.root.join("releases").join(digest.as_str())
+    }
+
+    pub(crate) fn kit(&self, digest: &str) -> PathBuf {
+        self.root.join("kit").join(digest)
+    }
+
+    pub(crate) fn instances(&self) -> PathBuf {
+        self.root.join("instances")
+    }
+
+    pub(crate) fn instance(&self, name: &InstanceName) -> PathBuf {
+        self.instances().join(name.to_string())
+    }
+
+    pub(crate) fn data_all(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    pub(crate) fn data(&self, name: &InstanceName) -> PathBuf {
+        self.data_all().join(name.to_string())
+    }
+
+    pub(crate) fn tmp(&self, name: &InstanceName) -> PathBuf {
+        self.root.join("tmp").join(name.to_string())
+    }
+
+    /// Makes the folders that hold those of the instances.
+    pub(crate) fn make_root(&self) -> io::Result<()> {
+        for name in ["releases", "instances", "data", "tmp", "kit"] {
+            let mode = if name == "instances" { CLOSED } else { PASS_THROUGH };
+            make_folder(&self.root.join(name), mode)?;
+        }
+        // A root that others made closed would shut out the services' users.
+        if stead_proc::is_root() {
+            let mode = fs::metadata(&self.root)?.mode();
+            stead_proc::set_mode(&self.root, (mode & 0o7777) | PASS_THROUGH)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the folders of an instance; `data` and `tmp` belong to its account.
+    pub(crate) fn make_instance(
+        &self,
+        name: &InstanceName,
+        account: Option<&Account>,
+    ) -> io::Result<()> {
+        let folder = self.instance(name);
+        make_folder(&folder, CLOSED)?;
+        make_folder(&folder.join("log"), CLOSED)?;
+        for own in [self.data(name), self.tmp(name)] {
+            make_folder(&own, CLOSED)?;
+            if let Some(account) = account
+                && fs::metadata(&own)?.uid() != account.uid
+            {
+                stead_proc::own(&own, account)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what an instance that has left must not leave behind; its data stays.
+    pub(crate) fn remove_instance(&self, name: &InstanceName) -> io::Result<()> {
+        for folder in [self.instance(name), self.tmp(name)] {
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => (),
+            }
+        }
+        Ok(())
+    }
+
+    /// The instances that have a folder, and names in that place that are no instance.
+    pub(crate) fn list(&self) -> io::Result<(Vec<InstanceName>, Vec<String>)> {
+        let (mut names, mut strange) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(self.instances())? {
+            let text = entry?.file_name().to_string_lossy().into_owned();
+            match text.parse() {
+                Ok(name) => names.push(name),
+                Err(_) => strange.push(text),
+            }
+        }
+        names.sort();
+        Ok((names, strange))
+    }
+
+    /// The first folder above the root that other users cannot pass through.
+    pub(crate) fn closed_above(&self) -> Option<PathBuf> {
+        let open = |folder: &&Path| fs::metadata(folder).is_ok_and(|meta| meta.mode() & 1 == 1);
+        self.root.ancestors().skip(1).find(|folder| !open(folder)).map(Path::to_path_buf)
+    }
+}
+
+/// Makes a folder with exactly this mode, whatever the umask; one that is there keeps its own.
+pub(crate) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => stead_proc::set_mode(path, mode),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}

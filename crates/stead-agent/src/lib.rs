@@ -1,0 +1,53 @@
+//! The agent: the one daemon per host. It makes the host equal to its plan and tells what is there.
+//!
+//! It may be killed, crash or be replaced at any moment: keepers and services go on, and the next
+//! agent takes up what it finds on disk.
+//!
+//! Its tasks and threads, and who speaks to whom:
+//!
+//! | what | does | is told by |
+//! |---|---|---|
+//! | [`agent`] (task) | owns the state; decides | everybody, by `Message` |
+//! | `link` (task per keeper) | speaks with one keeper | the agent |
+//! | `api::serve` (task), one task per connection | answers requests | clients |
+//! | `hands` (thread) | writes files, starts keepers, in order | the agent, by `Job` |
+//! | `journal` (thread) | stores what happened | the agent |
+//! | a thread per reader | reads logs and events for one request | its request |
+
+mod accounts;
+mod agent;
+mod agent_log;
+mod api;
+mod clock;
+mod crash;
+mod events;
+mod hands;
+mod host;
+mod journal;
+mod kept;
+mod kit;
+mod layout;
+mod link;
+pub mod logs;
+mod message;
+mod meter;
+mod names;
+mod plan_change;
+mod start;
+mod status;
+mod store;
+#[cfg(test)]
+mod testing;
+mod view;
+mod why;
+
+pub use accounts::ACCOUNT_FIRST;
+pub use crash::CrashPoint;
+pub use kept::KEEPER_REPLACED_WITHIN;
+pub use plan_change::{DOWN_MARGIN, INSTANCES_MAX};
+pub use start::{AgentError, Ended, Options, run};
+
+/// The agent's API as OpenAPI 3.1.
+pub fn openapi() -> serde_json::Value {
+    api::openapi()
+}

@@ -1,0 +1,89 @@
+//! What the tests of this crate share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use stead_core::machine::{Goal, PhaseName};
+use stead_core::plan::{LogLimits, Plan, Restart, Spec, Stop, Umask};
+use stead_core::template::Template;
+use stead_wire::WIRE_VERSION;
+use stead_wire::keeper::{LogCounts, Report};
+
+use crate::layout::Layout;
+
+/// A folder of one test, removed at its end.
+pub(crate) struct TempRoot(PathBuf);
+
+impl TempRoot {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("stead-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        let layout = Layout::new(self.0.clone());
+        layout.make_root().unwrap();
+        layout
+    }
+}
+
+impl Drop for TempRoot {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A spec of this command with everything else as by default.
+pub(crate) fn spec(run: &[&str]) -> Spec {
+    Spec {
+        run: run.iter().map(|text| Template::literal(text)).collect(),
+        release: None,
+        directory: None,
+        env: BTreeMap::new(),
+        inherit: Vec::new(),
+        user: None,
+        group: None,
+        umask: Umask::default(),
+        new_privileges: false,
+        ports: BTreeMap::new(),
+        restart: Restart::default(),
+        stop: Stop::default(),
+        log: LogLimits::default(),
+        needs: Vec::new(),
+        ready: None,
+        live: None,
+        limits: stead_core::plan::Limits::default(),
+    }
+}
+
+pub(crate) fn plan<const N: usize>(instances: [(&str, Spec); N]) -> Plan {
+    Plan {
+        fleet: "shop".parse().unwrap(),
+        host: "local".parse().unwrap(),
+        instances: instances.map(|(name, spec)| (name.parse().unwrap(), spec)).into(),
+    }
+}
+
+/// A report of an instance in this phase, with nothing else to tell.
+pub(crate) fn report(name: &str, phase: PhaseName) -> Report {
+    Report {
+        wire: WIRE_VERSION,
+        version: "0".into(),
+        keeper_pid: 1,
+        instance: name.parse().unwrap(),
+        launch_mark: 0,
+        goal: Goal::Up,
+        phase,
+        retiring: false,
+        run: 1,
+        pid: None,
+        restarts: 0,
+        failures: 0,
+        started_at: None,
+        next_start_at: None,
+        last_exit: None,
+        log: LogCounts::default(),
+    }
+}

@@ -1,0 +1,215 @@
+//! What the agent shows of each instance, and the sentences that go with it.
+
+use std::time::Duration;
+
+use stead_core::machine::PhaseName;
+use stead_core::names::{InstanceName, ServiceName};
+use stead_core::plan::Spec;
+use stead_wire::WallMs;
+use stead_wire::keeper::Report;
+
+/// The agent's knowledge at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) generation: u64,
+    pub(crate) fleet: Option<String>,
+    pub(crate) troubles: Vec<String>,
+    pub(crate) views: Vec<View>,
+}
+
+/// One instance at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) name: InstanceName,
+    pub(crate) phase: PhaseName,
+    pub(crate) report: Option<Box<Report>>,
+    pub(crate) keeper_pid: Option<u32>,
+    pub(crate) release: Option<String>,
+    pub(crate) has_ready_probe: bool,
+    pub(crate) notes: Vec<String>,
+}
+
+/// How things are with a keeper, as far as people care.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KeeperIs {
+    /// There is none yet.
+    Absent,
+    Heard,
+    Leaving,
+    Lost,
+    Silent,
+    Starting,
+}
+
+/// What the notes are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) keeper: KeeperIs,
+    pub(crate) report: Option<&'a Report>,
+    pub(crate) spec: Option<&'a Spec>,
+    /// The plan holds it no more.
+    pub(crate) leaving: bool,
+    /// The first need that is not up, and its phase.
+    pub(crate) unmet: Option<(ServiceName, PhaseName)>,
+    /// Why it could not be started, and when that is tried again.
+    pub(crate) unstarted: Option<(&'a str, Duration)>,
+    pub(crate) trouble: Option<&'a str>,
+    pub(crate) now: WallMs,
+}
+
+impl Facts<'_> {
+    /// The phase to show: what the keeper said last, or what its absence means.
+    pub(crate) fn phase(&self) -> PhaseName {
+        match (self.report, self.keeper) {
+            (_, KeeperIs::Absent) if self.unstarted.is_some() => PhaseName::Failed,
+            (_, KeeperIs::Absent | KeeperIs::Leaving) => PhaseName::Down,
+            (Some(report), _) => report.phase,
+            (None, KeeperIs::Heard | KeeperIs::Lost | KeeperIs::Silent | KeeperIs::Starting) => {
+                PhaseName::Starting
+            }
+        }
+    }
+
+    /// Why it is not up, and what else is worth knowing.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some((why, again_in)) = self.unstarted {
+            notes.push(format!("{why}; tried again in {}", seconds(again_in)));
+        }
+        if let Some((need, phase)) = &self.unmet {
+            let phase = phase.as_str();
+            notes.push(format!("waits for `{need}`, which is {phase}"));
+        }
+        match self.keeper {
+            KeeperIs::Lost => notes.push(
+                "its keeper is gone and is being replaced; the service itself is not touched".into(),
+            ),
+            KeeperIs::Silent => notes.push(
+                "its keeper does not answer; the service itself is not touched, but is not \
+                 restarted either until its keeper goes on"
+                    .into(),
+            ),
+            KeeperIs::Absent | KeeperIs::Heard | KeeperIs::Leaving | KeeperIs::Starting => (),
+        }
+        if self.leaving {
+            notes.push("the plan no longer holds it; it is being ended".into());
+        }
+        notes.extend(self.trouble.map(ToOwned::to_owned));
+        notes.extend(self.report.iter().flat_map(|report| report_notes(report, self.now)));
+        notes.extend(self.spec.iter().flat_map(|spec| unkept_notes(spec)));
+        notes
+    }
+}
+
+fn report_notes(report: &Report, now: WallMs) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(start_at) = report.next_start_at.filter(|_| report.phase == PhaseName::Waiting) {
+        let wait = Duration::from_millis(start_at.saturating_sub(now));
+        let failures = match report.failures {
+            1 => "it ended".to_owned(),
+            many => format!("{many} ends in a row that came too soon"),
+        };
+        notes.push(format!("starts again in {} after {failures}", seconds(wait)));
+    }
+    if let Some(why) = &report.log.stalled {
+        notes.push(format!("its output cannot be stored at the moment: {why}"));
+    }
+    if report.log.dropped_bytes > 0 {
+        let bytes = report.log.dropped_bytes;
+        notes.push(format!("{bytes} bytes of its output were dropped: the disk was too slow"));
+    }
+    notes
+}
+
+/// What the spec asks for and this version does not do: never dropped in silence.
+fn unkept_notes(spec: &Spec) -> Vec<String> {
+    let mut notes = Vec::new();
+    let probes: Vec<&str> = [("ready", &spec.ready), ("live", &spec.live)]
+        .into_iter()
+        .filter(|(_, probe)| probe.is_some())
+        .map(|(name, _)| name)
+        .collect();
+    if !probes.is_empty() {
+        let probes = probes.join(" and ");
+        notes.push(format!("`{probes}` is read, but this version does not probe yet"));
+    }
+    if !spec.limits.is_empty() {
+        notes.push("`limits` are read, but this version does not enforce them yet".into());
+    }
+    notes
+}
+
+/// A wait for people: `1.2 s`.
+fn seconds(wait: Duration) -> String {
+    if wait.as_secs() >= 10 {
+        format!("{} s", wait.as_secs())
+    } else {
+        format!("{:.1} s", wait.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{report, spec};
+
+    const QUIET: Facts<'_> = Facts {
+        keeper: KeeperIs::Heard,
+        report: None,
+        spec: None,
+        leaving: false,
+        unmet: None,
+        unstarted: None,
+        trouble: None,
+        now: 10_000,
+    };
+
+    #[test]
+    fn every_reason_not_to_be_up_is_a_sentence() {
+        let mut waiting = report("orders.0", PhaseName::Waiting);
+        waiting.failures = 3;
+        waiting.next_start_at = Some(11_250);
+        let mut dropping = report("orders.0", PhaseName::Up);
+        dropping.log.dropped_bytes = 512;
+        dropping.log.stalled = Some("no space left on device".into());
+        let mut limited = spec(&["x"]);
+        limited.limits.processes = Some(3);
+        let need = ("db".parse().unwrap(), PhaseName::Waiting);
+        let cases = [
+            (QUIET, PhaseName::Starting, vec![]),
+            (
+                Facts { keeper: KeeperIs::Absent, unmet: Some(need), ..QUIET },
+                PhaseName::Down,
+                vec!["waits for `db`, which is waiting"],
+            ),
+            (
+                Facts { report: Some(&waiting), ..QUIET },
+                PhaseName::Waiting,
+                vec!["starts again in 1.2 s after 3 ends in a row that came too soon"],
+            ),
+            (
+                Facts { report: Some(&dropping), keeper: KeeperIs::Lost, ..QUIET },
+                PhaseName::Up,
+                vec!["is being replaced", "cannot be stored", "512 bytes"],
+            ),
+            (
+                Facts {
+                    keeper: KeeperIs::Absent,
+                    unstarted: Some(("there is no user `x` on this host", Duration::from_secs(30))),
+                    ..QUIET
+                },
+                PhaseName::Failed,
+                vec!["there is no user `x` on this host; tried again in 30 s"],
+            ),
+            (Facts { spec: Some(&limited), ..QUIET }, PhaseName::Starting, vec!["`limits`"]),
+        ];
+        for (facts, phase, notes) in cases {
+            assert_eq!(facts.phase(), phase, "{facts:?}");
+            let found = facts.notes();
+            assert_eq!(found.len(), notes.len(), "{found:?}");
+            for (found, part) in found.iter().zip(notes) {
+                assert!(found.contains(part), "{found:?} has no {part:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Why an instance is in the phase it is in, as one sentence.
+
+use stead_wire::WallMs;
+use stead_wire::api::{EventLine, InstanceStatus};
+use stead_wire::journal::Event;
+
+use crate::clock::rfc3339;
+
+/// Says why: the newest events that led to the phase, else what the status notes.
+pub(crate) fn because(status: &InstanceStatus, events: &[EventLine]) -> String {
+    let told = match status.phase.as_str() {
+        "up" => up(status, events),
+        "starting" => starting(status),
+        "stopping" => newest(events, stopping).map(|why| format!("it is stopping: {why}")),
+        "waiting" => newest(events, ended).map(|why| format!("it waits to be restarted: {why}")),
+        "failed" => newest(events, ended).map(|why| format!("it failed and stays so: {why}")),
+        "down" => down(status, events),
+        _ => None,
+    };
+    let told = told.or_else(|| status.notes.first().cloned());
+    told.unwrap_or_else(|| format!("it is {}, and nothing is known about why", status.phase))
+}
+
+/// What the newest event that tells something tells.
+fn newest(events: &[EventLine], tell: impl Fn(&Event, WallMs) -> Option<String>) -> Option<String> {
+    events.iter().rev().find_map(|line| tell(&line.event, line.at))
+}
+
+fn up(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
+    let since = status.started_at.as_ref()?;
+    let mut told = format!("it is up since {since}, in run {}", status.run);
+    if let Some(why) = newest(events, ended) {
+        told.push_str(&format!("; before that {why}"));
+    }
+    Some(told)
+}
+
+fn starting(status: &InstanceStatus) -> Option<String> {
+    if !status.notes.is_empty() {
+        return None;
+    }
+    match status.keeper_pid {
+        Some(_) => Some("its process is just being made".into()),
+        None => Some("its keeper is just being started".into()),
+    }
+}
+
+fn down(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
+    if status.run == 0 && !status.notes.is_empty() {
+        return None;
+    }
+    newest(events, |event, at| stopping(event, at).or_else(|| ended(event, at)))
+        .map(|why| format!("it is down: {why}"))
+}
+
+fn stopping(event: &Event, at: WallMs) -> Option<String> {
+    let Event::Stopping { run, how, why } = event else { return None };
+    Some(format!("run {run} was asked to end by {how} at {}: {why}", rfc3339(at)))
+}
+
+/// How a run ended, or did not begin.
+fn ended(event: &Event, at: WallMs) -> Option<String> {
+    let at = rfc3339(at);
+    if let Event::Exited { run, exit, .. } = event {
+        return Some(format!("run {run} ended at {at}: {}", exit.reason));
+    }
+    if let Event::Killed { run, why, .. } = event {
+        return Some(format!("run {run} was killed at {at}: {why}"));
+    }
+    if let Event::SpawnFailed { run, why } = event {
+        return Some(format!("run {run} could not be started at {at}: {why}"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stead_wire::api::LogStatus;
+    use stead_wire::journal::Exit;
+
+    fn status(phase: &str, run: u64, notes: &[&str]) -> InstanceStatus {
+        InstanceStatus {
+            name: "a.0".into(),
+            service: "a".into(),
+            index: 0,
+            phase: phase.into(),
+            ready: None,
+            pid: None,
+            run,
+            restarts: 0,
+            release: None,
+            started_at: Some("then".into()),
+            memory_bytes: None,
+            cpu_percent: None,
+            last_exit: None,
+            keeper_pid: Some(1),
+            notes: notes.iter().map(ToString::to_string).collect(),
+            log: LogStatus::default(),
+        }
+    }
+
+    #[test]
+    fn the_reason_is_the_newest_event_that_led_to_the_phase() {
+        let exit = |reason: &str| Exit { code: Some(3), signal: None, reason: reason.into() };
+        let events = [
+            Event::Exited { run: 1, pid: 5, exit: exit("exit code 1") },
+            Event::Stopping { run: 2, how: "SIGTERM".into(), why: "asked to".into() },
+            Event::Exited { run: 2, pid: 6, exit: exit("exit code 3") },
+            Event::Waiting { delay_ms: 5, failures: 2 },
+        ];
+        let lines: Vec<EventLine> = events
+            .into_iter()
+            .map(|event| EventLine { at: 1000, instance: Some("a.0".into()), event })
+            .collect();
+        let at = "1970-01-01T00:00:01.000Z";
+        let cases = [
+            (
+                status("waiting", 2, &["starts again in 1.0 s"]),
+                format!("it waits to be restarted: run 2 ended at {at}: exit code 3"),
+            ),
+            (
+                status("failed", 2, &[]),
+                format!("it failed and stays so: run 2 ended at {at}: exit code 3"),
+            ),
+            (
+                status("stopping", 2, &[]),
+                format!("it is stopping: run 2 was asked to end by SIGTERM at {at}: asked to"),
+            ),
+            (
+                status("up", 3, &[]),
+                format!(
+                    "it is up since then, in run 3; before that run 2 ended at {at}: exit code 3"
+                ),
+            ),
+            (status("down", 0, &["waits for `db`"]), "waits for `db`".into()),
+            (status("down", 2, &[]), format!("it is down: run 2 ended at {at}: exit code 3")),
+            (status("starting", 0, &["no such user"]), "no such user".into()),
+        ];
+        for (status, because_it) in cases {
+            assert_eq!(because(&status, &lines), because_it, "{}", status.phase);
+        }
+        let unknown = because(&status("down", 0, &[]), &[]);
+        assert_eq!(unknown, "it is down, and nothing is known about why");
+    }
+}

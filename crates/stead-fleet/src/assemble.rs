@@ -1,0 +1,219 @@
+//! From the raw file to the fleet: defaults, and whatever takes more than one field to see.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stead_core::names::{FleetName, HostName, ServiceName};
+use toml::de::{DeTable, DeValue};
+
+use crate::across;
+use crate::fleet::{Address, Fleet, Host, Os, Service};
+use crate::problem::{Problem, Problems, quoted};
+use crate::raw::{RawFleet, RawHost, RawService};
+use crate::read::{At, Entry, Field, Named, Node, Read, Reader};
+use crate::service;
+use crate::syntax;
+
+/// The largest fleet file.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// The most hosts of a fleet.
+pub const HOSTS_MAX: usize = 500;
+/// The most services of a fleet.
+pub const SERVICES_MAX: usize = 500;
+
+pub(crate) fn fleet_of_bytes(bytes: &[u8], here: Os) -> Result<Fleet, Problems> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => fleet(text, here),
+        Err(error) => {
+            let from = error.valid_up_to();
+            let text = String::from_utf8_lossy(bytes);
+            let what = format!("the file is not text: byte {:#04x} is not UTF-8", bytes[from]);
+            let because = "a fleet file is UTF-8";
+            let try_this = "save it as UTF-8";
+            Err(Problems::of(&text, vec![Problem::new(from..from + 1, what, because, try_this)]))
+        }
+    }
+}
+
+pub(crate) fn fleet(text: &str, here: Os) -> Result<Fleet, Problems> {
+    if text.len() > FILE_BYTES_MAX {
+        let what = format!("the file is too large: {} bytes", text.len());
+        let because = format!("a fleet file may have {FILE_BYTES_MAX} bytes");
+        let problem = Problem::new(0..0, what, because, "several smaller fleets");
+        return Err(Problems::of(text, vec![problem]));
+    }
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What was recovered lacks fields: to check it would invent problems.
+        return Err(Problems::of(text, syntax::problems(text, &errors)));
+    }
+    let mut reader = Reader { text, problems: Vec::new() };
+    let root = DeValue::Table(document.into_inner());
+    let node = Node { path: String::new(), key: String::new(), span: 0..0, value: &root };
+    let raw = RawFleet::read(&node, &mut reader);
+    let fleet = raw.and_then(|raw| assemble(&raw, here, &mut reader));
+    match fleet {
+        Some(fleet) if reader.problems.is_empty() => Ok(fleet),
+        Some(_) | None => Err(Problems::of(text, reader.problems)),
+    }
+}
+
+/// A service of the file whose name and table could be read.
+pub(crate) struct Written<'a> {
+    pub name: &'a At<ServiceName>,
+    pub raw: &'a RawService,
+    pub on: Vec<HostName>,
+}
+
+fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> {
+    let hosts = hosts(&raw.host, here, reader);
+    let written = match &raw.service {
+        Field::Given(At { value: Named(services), .. }) if !services.is_empty() => {
+            too_many(services, SERVICES_MAX, "services", reader);
+            services.iter().take(SERVICES_MAX).filter_map(|entry| {
+                let raw = &entry.value.as_ref()?.value;
+                Some(Written {
+                    name: &entry.key,
+                    raw,
+                    on: on(&entry.key.value, raw, &hosts, reader),
+                })
+            })
+        }
+        Field::Bad => return None,
+        Field::Absent | Field::Given(_) => {
+            let what = "the fleet has no service";
+            let because = "a fleet file says which programs to keep running";
+            let try_this = "`[service.NAME]` and below it `run = [\"./program\"]`";
+            // A service whose name is wrong was complained about already.
+            if reader.problems.is_empty() {
+                reader.push(Problem::new(0..0, what, because, try_this));
+            }
+            return None;
+        }
+    };
+    let written: Vec<_> = written.collect();
+    let names = match raw.service.value() {
+        Some(Named(services)) => services.iter().map(|entry| &entry.key.value).collect(),
+        None => BTreeSet::new(),
+    };
+    across::needs(&written, &names, reader);
+    across::ports(&written, reader);
+    across::instances(&written, reader);
+    let services: Vec<Option<Service>> = written
+        .into_iter()
+        .map(|written| {
+            let of = |name: &HostName| hosts.get(name).map(|host| host.os);
+            let systems: BTreeSet<Os> = written.on.iter().filter_map(of).collect();
+            service::service(written, &systems, reader)
+        })
+        .collect();
+    let services = services.into_iter().collect::<Option<Vec<_>>>()?;
+    let default_name = || "fleet".parse::<FleetName>().expect("it is a good name");
+    Some(Fleet {
+        name: raw.name.value().cloned().unwrap_or_else(default_name),
+        hosts,
+        services: services.into_iter().map(|service| (service.name.clone(), service)).collect(),
+    })
+}
+
+fn too_many<K, V>(entries: &[Entry<K, V>], max: usize, noun: &str, reader: &mut Reader<'_>) {
+    if let Some(first) = entries.get(max) {
+        let what = format!("the fleet has too many {noun}: {}", entries.len());
+        let because = format!("a fleet may have {max}");
+        let span = first.key.span.clone();
+        reader.push(Problem::new(span, what, because, "several smaller fleets"));
+    }
+}
+
+fn hosts(
+    raw: &Field<Named<HostName, RawHost>>,
+    here: Os,
+    reader: &mut Reader<'_>,
+) -> BTreeMap<HostName, Host> {
+    let entries = raw.value().map_or(&[][..], |Named(entries)| entries);
+    if entries.is_empty() {
+        let name: HostName = "local".parse().expect("it is a good name");
+        let host = Host { name: name.clone(), address: Address::Local, os: here };
+        return BTreeMap::from([(name, host)]);
+    }
+    too_many(entries, HOSTS_MAX, "hosts", reader);
+    let mut reached: BTreeMap<String, &Entry<HostName, RawHost>> = BTreeMap::new();
+    let mut hosts = BTreeMap::new();
+    for entry in entries.iter().take(HOSTS_MAX) {
+        let host = host(entry, here, reader);
+        let address = match &host.address {
+            Address::Local => "local".to_owned(),
+            Address::Ssh(address) => address.clone(),
+        };
+        if let Some(first) = reached.get(&address) {
+            let what = format!("hosts `{}` and `{}` have one address", first.key.value, host.name);
+            let because = format!("`{}` is one machine, and has one agent", quoted(&address));
+            let span = entry.key.span.clone();
+            let problem =
+                Problem::new(span, what, because, "a different address, or one host less");
+            reader.push(problem.seen_at(first.key.span.clone(), "the same address"));
+        }
+        reached.entry(address).or_insert(entry);
+        hosts.insert(host.name.clone(), host);
+    }
+    hosts
+}
+
+fn host(entry: &Entry<HostName, RawHost>, here: Os, reader: &mut Reader<'_>) -> Host {
+    let name = entry.key.value.clone();
+    let raw = entry.value.as_ref().map(|raw| &raw.value);
+    let address = raw.and_then(|raw| raw.address.value()).cloned();
+    let address = address.unwrap_or_else(|| match name.as_str() {
+        "local" => Address::Local,
+        alias => Address::Ssh(alias.to_owned()),
+    });
+    let said = raw.and_then(|raw| raw.os.at());
+    let default = match address {
+        Address::Local => here,
+        Address::Ssh(_) => Os::Linux,
+    };
+    let os = said.map_or(default, |os| os.value);
+    if let Some(said) = said.filter(|_| os != here && address == Address::Local) {
+        let what = format!("host `{name}` is this machine, which does not run {}", os.title());
+        let because = "`local` is the machine that `stead` is run on";
+        let try_this = format!("`os = \"{}\"`, or the address of the other machine", here.as_str());
+        reader.push(Problem::new(said.span.clone(), what, because, try_this));
+    }
+    Host { name, address, os }
+}
+
+/// The hosts of a service: those it names, or all.
+fn on(
+    service: &ServiceName,
+    raw: &RawService,
+    hosts: &BTreeMap<HostName, Host>,
+    reader: &mut Reader<'_>,
+) -> Vec<HostName> {
+    let Some(list) = raw.on.at() else {
+        return hosts.keys().cloned().collect();
+    };
+    if list.value.written_n == 0 {
+        let what = format!("service `{service}` runs on no host");
+        let because = "`on` is empty";
+        let try_this = "leave `on` out for every host of the file";
+        reader.push(Problem::new(list.span.clone(), what, because, try_this));
+    }
+    let path = format!("service.{service}.on");
+    across::told_once(&path, &list.value.items, |name| name.as_str(), reader);
+    for name in list.value.items.iter().filter(|name| !hosts.contains_key(&name.value)) {
+        let what = format!("`{}` is not a host of the file", name.value);
+        let known: Vec<_> = hosts.keys().map(HostName::as_str).collect();
+        let because = match known.as_slice() {
+            ["local"] => "the file names no host, so all runs on this machine".to_owned(),
+            _ => format!("the file has {}", across::some_of(&known)),
+        };
+        let named = |host: &&str| list.value.items.iter().any(|item| item.value.as_str() == *host);
+        let unnamed = known.iter().copied().filter(|host| !named(host));
+        let try_this = match reader.nearest(name.value.as_str(), unnamed) {
+            Some(near) => format!("`\"{near}\"`"),
+            None => format!("`[host.{}]` with its `address`", name.value),
+        };
+        reader.push(Problem::new(name.span.clone(), what, because, try_this));
+    }
+    let known = list.value.items.iter().filter(|name| hosts.contains_key(&name.value));
+    known.map(|name| name.value.clone()).collect()
+}

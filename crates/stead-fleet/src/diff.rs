@@ -1,0 +1,257 @@
+//! What differs between two specs, as a person would write it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stead_core::plan::{Check, LogLimits, Probe, Restart, Spec, Stop, StopHow, Umask, When};
+use stead_core::reconcile::FieldChange;
+use stead_core::template::Template;
+use stead_core::units::show_duration;
+
+use crate::problem::escaped;
+
+/// What stands for a value that is not there.
+const NONE: &str = "(none)";
+/// What stands for a value that nobody should read over a shoulder.
+const HIDDEN: &str = "(hidden)";
+
+/// The fields that differ, by their names in the fleet file.
+///
+/// Values of variables and arguments whose names sound secret are not shown.
+pub fn diff(old: &Spec, new: &Spec) -> Vec<FieldChange> {
+    let [mut old, mut new] = [shown(old), shown(new)];
+    let names: BTreeSet<String> = old.keys().chain(new.keys()).cloned().collect();
+    let mut changes = Vec::new();
+    for field in names {
+        let [from, to] =
+            [&mut old, &mut new].map(|fields| fields.remove(&field).unwrap_or_default());
+        if from.compared != to.compared {
+            changes.push(FieldChange { field, from: from.shown, to: to.shown });
+        }
+    }
+    changes
+}
+
+/// A field as it is compared, and as it is shown.
+struct Shown {
+    compared: Option<String>,
+    shown: String,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self { compared: None, shown: NONE.into() }
+    }
+}
+
+impl Shown {
+    fn plain(text: impl ToString) -> Self {
+        let text = text.to_string();
+        Self { shown: escaped(&text), compared: Some(text) }
+    }
+
+    fn optional(text: Option<impl ToString>) -> Self {
+        text.map_or_else(Self::default, Self::plain)
+    }
+
+    fn argv(argv: &[Template]) -> Self {
+        let args: Vec<String> = argv.iter().cloned().map(String::from).collect();
+        // Debug writes borders and quotes, so that no two lists are compared as one.
+        Self { compared: Some(format!("{args:?}")), shown: command(&args) }
+    }
+
+    fn variable(name: &str, value: &Template) -> Self {
+        let text = String::from(value.clone());
+        let shown = if sounds_secret(name) { HIDDEN.into() } else { escaped(&text) };
+        Self { compared: Some(text), shown }
+    }
+}
+
+fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
+    // Taken apart by name, so that a new field of a spec cannot be forgotten here.
+    let Spec {
+        run,
+        release,
+        directory,
+        env,
+        inherit,
+        user,
+        group,
+        umask: Umask(umask),
+        new_privileges,
+        ports,
+        restart,
+        stop,
+        log: LogLimits { keep },
+        needs,
+        ready,
+        live,
+        limits,
+    } = spec;
+    let names = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
+    let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+    let mut fields = BTreeMap::from([
+        ("run".to_owned(), Shown::argv(run)),
+        ("directory".into(), Shown::optional(directory.clone().map(String::from))),
+        ("inherit".into(), Shown::optional(names(inherit))),
+        ("user".into(), Shown::optional(user.as_ref())),
+        ("group".into(), Shown::optional(group.as_ref())),
+        ("umask".into(), Shown::plain(format!("{umask:03o}"))),
+        ("new_privileges".into(), Shown::plain(new_privileges)),
+        ("log.keep".into(), Shown::plain(keep)),
+        ("needs".into(), Shown::optional(names(&needs))),
+        ("ready".into(), probe(ready.as_ref())),
+        ("live".into(), probe(live.as_ref())),
+        ("limits.memory".into(), Shown::optional(limits.memory)),
+        ("limits.cpu".into(), Shown::optional(limits.cpu)),
+        ("limits.processes".into(), Shown::optional(limits.processes)),
+    ]);
+    let short = release.as_ref().map_or(NONE, |digest| digest.short());
+    let compared = release.as_ref().map(|digest| digest.as_str().to_owned());
+    fields.insert("release".into(), Shown { compared, shown: short.into() });
+    for (name, value) in env {
+        fields.insert(format!("env.{}", escaped(name)), Shown::variable(name, value));
+    }
+    for (name, port) in ports {
+        fields.insert(format!("port.{}", escaped(name)), Shown::plain(port));
+    }
+    fields.extend(restart_fields(restart));
+    fields.extend(stop_fields(stop));
+    fields
+}
+
+fn restart_fields(restart: &Restart) -> [(String, Shown); 3] {
+    let Restart { when, backoff_min, backoff_max, reset_after } = restart;
+    let when = match when {
+        When::Always => "always",
+        When::Failure => "failure",
+        When::Never => "never",
+    };
+    let backoff = format!("{}..{}", show_duration(*backoff_min), show_duration(*backoff_max));
+    [
+        ("restart.when".into(), Shown::plain(when)),
+        ("restart.backoff".into(), Shown::plain(backoff)),
+        ("restart.reset_after".into(), Shown::plain(show_duration(*reset_after))),
+    ]
+}
+
+fn stop_fields(stop: &Stop) -> [(String, Shown); 2] {
+    let Stop { how, timeout } = stop;
+    let (field, how) = match how {
+        StopHow::CtrlBreak => ("stop.signal", Shown::plain("ctrl-break")),
+        StopHow::CtrlC => ("stop.signal", Shown::plain("ctrl-c")),
+        StopHow::Hook(hook) => ("stop.hook", Shown::argv(hook)),
+        StopHow::Signal(signal) => ("stop.signal", Shown::plain(signal.name())),
+    };
+    [(field.into(), how), ("stop.timeout".into(), Shown::plain(show_duration(*timeout)))]
+}
+
+fn probe(probe: Option<&Probe>) -> Shown {
+    let Some(Probe { check, every, timeout, failures }) = probe else {
+        return Shown::default();
+    };
+    let pace = [every, timeout].map(|duration| show_duration(*duration));
+    let pace = format!("every {}, timeout {}, failures {failures}", pace[0], pace[1]);
+    let check = match check {
+        Check::Exec(argv) => Shown::argv(argv),
+        Check::Http { path, port } => Shown::plain(format!("http {path} on port {port}")),
+        Check::Tcp { port } => Shown::plain(format!("tcp on port {port}")),
+    };
+    Shown {
+        compared: check.compared.map(|check| format!("{check} {pace}")),
+        shown: format!("{}, {pace}", check.shown),
+    }
+}
+
+/// Whether a variable, or an argument like `--api-token`, may hold a secret.
+fn sounds_secret(name: &str) -> bool {
+    const SECRET: [&str; 5] = ["CREDENTIAL", "KEY", "PASSW", "SECRET", "TOKEN"];
+    let upper = name.to_ascii_uppercase();
+    SECRET.iter().any(|word| upper.contains(word))
+}
+
+/// Arguments as they would be typed, without those that may be secret.
+fn command(args: &[String]) -> String {
+    let mut out = Vec::new();
+    let mut hide_next = false;
+    for arg in args {
+        let (name, value) = arg.split_once('=').unwrap_or((arg, ""));
+        let names_secret = name.starts_with('-') && sounds_secret(name);
+        out.push(if hide_next {
+            HIDDEN.into()
+        } else if names_secret && !value.is_empty() {
+            format!("{}={HIDDEN}", escaped(name))
+        } else {
+            quoted_for_shell(arg)
+        });
+        hide_next = names_secret && value.is_empty();
+    }
+    out.join(" ")
+}
+
+fn quoted_for_shell(arg: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+{}".contains(c);
+    match !arg.is_empty() && arg.chars().all(plain) {
+        true => arg.into(),
+        false => format!("'{}'", escaped(arg).replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fleet;
+
+    fn spec(body: &str) -> Spec {
+        let text = format!("[service.a]\nrun = [\"/bin/a\"]\n{body}");
+        let fleet =
+            Fleet::parse(&text).unwrap_or_else(|bad| panic!("{}", bad.render("", &text, false)));
+        let plan = fleet.plan(&fleet.local_host().unwrap(), &BTreeMap::new());
+        plan.instances.into_values().next().unwrap()
+    }
+
+    fn check(old: &str, new: &str, changes: &[&str]) {
+        let found = diff(&spec(old), &spec(new));
+        let found: Vec<_> =
+            found.iter().map(|c| format!("{}: {} -> {}", c.field, c.from, c.to)).collect();
+        assert_eq!(found, changes, "{old} / {new}");
+    }
+
+    #[test]
+    fn a_change_is_told_as_it_is_written() {
+        check("", "", &[]);
+        check("env.A = 1", "env.A = \"1\"", &[]);
+        check("env.A = 1", "env.B = 2", &["env.A: 1 -> (none)", "env.B: (none) -> 2"]);
+        check("", "limits.memory = \"256MiB\"", &["limits.memory: (none) -> 256MiB"]);
+        check("port.http = 1", "port.http = 2", &["port.http: 1 -> 2"]);
+        check("", "restart = \"never\"", &["restart.when: always -> never"]);
+        check("", "umask = \"077\"", &["umask: 027 -> 077"]);
+        check("user = \"a\"", "user = \"b\"", &["user: a -> b"]);
+        check("", "log.keep = \"1GiB\"", &["log.keep: 200MiB -> 1GiB"]);
+        let hook = "stop = { hook = [\"/bin/drain\", \"a b\"] }";
+        let changes = ["stop.hook: (none) -> /bin/drain 'a b'", "stop.signal: TERM -> (none)"];
+        check("", hook, &changes);
+        let probe = "port.http = 1\nready = { tcp = true }";
+        let told = "ready: (none) -> tcp on port 1, every 1s, timeout 1s, failures 3";
+        check("port.http = 1", probe, &[told]);
+    }
+
+    #[test]
+    fn a_secret_is_seen_to_change_and_not_shown() {
+        for name in ["API_TOKEN", "DbPassword", "client_secret", "AWS_ACCESS_KEY_ID"] {
+            let [old, new] = ["one", "two"].map(|value| format!("env.{name} = \"{value}\""));
+            check(&old, &new, &[&format!("env.{name}: (hidden) -> (hidden)")]);
+        }
+        let [old, new] = ["one", "two"].map(|value| {
+            format!(
+                "stop.hook = [\"/bin/x\", \"--token={value}\", \"--password\", \"{value}\", \"y\"]"
+            )
+        });
+        let told = "/bin/x --token=(hidden) --password (hidden) y";
+        check(&old, &new, &[&format!("stop.hook: {told} -> {told}")]);
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        check("", r#"env.A = "\u001b[2J""#, &["env.A: (none) -> \\u{1b}[2J"]);
+    }
+}

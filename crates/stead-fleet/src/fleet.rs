@@ -1,0 +1,321 @@
+//! The fleet: the file with every field true and every default in place.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stead_core::names::{FleetName, HostName, InstanceName, ServiceName};
+use stead_core::plan::{
+    Check, Digest, Limits, LogLimits, Plan, Probe, Restart, Spec, Stop, StopHow, Umask,
+};
+use stead_core::template::Template;
+
+use crate::leaf::{EnvValue, StopSignal};
+use crate::places::template;
+use crate::problem::Problems;
+use crate::read::Span;
+
+/// Everything one fleet file describes. Only [`Fleet::parse`] makes one, so every field holds.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    pub(crate) name: FleetName,
+    pub(crate) hosts: BTreeMap<HostName, Host>,
+    pub(crate) services: BTreeMap<ServiceName, Service>,
+}
+
+/// A machine that runs services.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Host {
+    pub(crate) name: HostName,
+    pub(crate) address: Address,
+    pub(crate) os: Os,
+}
+
+/// How a host is reached.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Address {
+    /// This machine.
+    Local,
+    /// What `ssh` is told; it never begins with `-`.
+    Ssh(String),
+}
+
+/// The system of a host.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Os {
+    Linux,
+    Windows,
+}
+
+impl Os {
+    /// The system of this machine.
+    pub fn here() -> Self {
+        if std::env::consts::OS == "windows" { Self::Windows } else { Self::Linux }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Windows => "windows",
+        }
+    }
+
+    /// The name in a sentence.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Linux => "Linux",
+            Self::Windows => "Windows",
+        }
+    }
+}
+
+/// A program to keep running.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub(crate) name: ServiceName,
+    pub(crate) on: Vec<HostName>,
+    pub(crate) count: u32,
+    pub(crate) ports: BTreeMap<String, u16>,
+    pub(crate) needs: Vec<ServiceName>,
+    pub(crate) directory: Option<String>,
+    pub(crate) inherit: Vec<String>,
+    pub(crate) group: Option<String>,
+    pub(crate) umask: Umask,
+    pub(crate) new_privileges: bool,
+    pub(crate) ready: Option<FleetProbe>,
+    pub(crate) live: Option<FleetProbe>,
+    pub(crate) restart: Restart,
+    pub(crate) limits: Limits,
+    pub(crate) log: LogLimits,
+    /// For each system it runs on, and no other.
+    pub(crate) programs: BTreeMap<Os, Program>,
+}
+
+/// The part of a service that may differ from system to system.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub(crate) build: Option<String>,
+    pub(crate) files: Vec<ReleaseFile>,
+    pub(crate) run: Vec<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) stop_how: FleetStop,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) env: BTreeMap<String, EnvValue>,
+}
+
+/// A file or folder that becomes part of a release.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReleaseFile {
+    /// As written: from the folder of the fleet file on, or absolute.
+    pub path: String,
+    /// What it is called in the release.
+    pub name: String,
+    /// Where the fleet file says it, in bytes.
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum FleetStop {
+    Hook(Vec<String>),
+    Signal(StopSignal),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct FleetProbe {
+    pub check: FleetCheck,
+    pub every: Duration,
+    pub timeout: Duration,
+    pub failures: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum FleetCheck {
+    Exec(Vec<String>),
+    Http { path: String, port: String },
+    Tcp { port: String },
+}
+
+impl Fleet {
+    /// Reads a fleet file, or says everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        crate::assemble::fleet(text, Os::here())
+    }
+
+    /// As [`Fleet::parse`], for bytes that may not be text. To render the problems, decode the
+    /// bytes with [`String::from_utf8_lossy`].
+    pub fn parse_bytes(bytes: &[u8]) -> Result<Self, Problems> {
+        crate::assemble::fleet_of_bytes(bytes, Os::here())
+    }
+
+    pub fn name(&self) -> &FleetName {
+        &self.name
+    }
+
+    /// The hosts by name; a file without hosts has one, named `local`, which is this machine.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values()
+    }
+
+    pub fn host(&self, name: &HostName) -> Option<&Host> {
+        self.hosts.get(name)
+    }
+
+    /// The host that is this machine.
+    pub fn local_host(&self) -> Option<HostName> {
+        let local = self.hosts.values().find(|host| host.address == Address::Local);
+        local.map(|host| host.name.clone())
+    }
+
+    /// The services by name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.services.get(name)
+    }
+
+    /// The services of one host, each with what it is on the system of that host.
+    pub fn services_on(&self, host: &HostName) -> impl Iterator<Item = (&Service, &Program)> {
+        let host = self.hosts.get(host);
+        self.services.values().filter_map(move |service| {
+            let host = host.filter(|host| service.on.contains(&host.name))?;
+            Some((service, service.programs.get(&host.os)?))
+        })
+    }
+
+    /// What one host must hold and run. `releases` names the packed files of each service that
+    /// has some, for the system of that host.
+    ///
+    /// # Panics
+    /// If the fleet has no such host, or a service with files has no release: mistakes of the
+    /// caller, which would otherwise become a plan that ends or breaks services.
+    pub fn plan(&self, host: &HostName, releases: &BTreeMap<ServiceName, Digest>) -> Plan {
+        assert!(self.hosts.contains_key(host), "the fleet has no host {host}");
+        let mut instances = BTreeMap::new();
+        for (service, program) in self.services_on(host) {
+            let release = match program.files.as_slice() {
+                [] => None,
+                [..] => Some(releases.get(&service.name).cloned()),
+            };
+            let release = release
+                .map(|found| found.expect("a service with files is packed before it is planned"));
+            for index in 0..service.count {
+                let name = InstanceName::new(service.name.clone(), index);
+                instances.insert(name, service.spec(program, index, release.clone()));
+            }
+        }
+        Plan { fleet: self.name.clone(), host: host.clone(), instances }
+    }
+}
+
+impl Host {
+    pub fn name(&self) -> &HostName {
+        &self.name
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub fn os(&self) -> Os {
+        self.os
+    }
+}
+
+impl Service {
+    pub fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// The hosts it runs on; never empty.
+    pub fn on(&self) -> &[HostName] {
+        &self.on
+    }
+
+    /// How many instances run on each host; at least 1.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Ports by name, as instance 0 gets them.
+    pub fn ports(&self) -> &BTreeMap<String, u16> {
+        &self.ports
+    }
+
+    pub fn needs(&self) -> &[ServiceName] {
+        &self.needs
+    }
+
+    /// What it is on a system; `None` if no host of that system runs it.
+    pub fn program(&self, os: Os) -> Option<&Program> {
+        self.programs.get(&os)
+    }
+
+    fn spec(&self, program: &Program, index: u32, release: Option<Digest>) -> Spec {
+        let ports = self.ports_of(index);
+        let port = |name: &str| ports.get(name).copied();
+        let fill = |text: &String| template(text, port);
+        let fill_all = |texts: &[String]| texts.iter().map(fill).collect::<Vec<_>>();
+        let value = |value: &EnvValue| match value {
+            EnvValue::Number(number) => Template::literal(number),
+            EnvValue::Text(text) => fill(text),
+        };
+        let how = match &program.stop_how {
+            FleetStop::Hook(hook) => StopHow::Hook(fill_all(hook)),
+            FleetStop::Signal(StopSignal::CtrlBreak) => StopHow::CtrlBreak,
+            FleetStop::Signal(StopSignal::CtrlC) => StopHow::CtrlC,
+            FleetStop::Signal(StopSignal::Signal(signal)) => StopHow::Signal(*signal),
+        };
+        let port_of = |name: &str| port(name).expect("a probe's port was checked when parsed");
+        let probe = |probe: &FleetProbe| Probe {
+            check: match &probe.check {
+                FleetCheck::Exec(argv) => Check::Exec(fill_all(argv)),
+                FleetCheck::Http { path, port } => {
+                    Check::Http { path: path.clone(), port: port_of(port) }
+                }
+                FleetCheck::Tcp { port } => Check::Tcp { port: port_of(port) },
+            },
+            every: probe.every,
+            timeout: probe.timeout,
+            failures: probe.failures,
+        };
+        Spec {
+            run: fill_all(&program.run),
+            release,
+            directory: self.directory.as_ref().map(fill),
+            env: program.env.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
+            inherit: self.inherit.clone(),
+            user: program.user.clone(),
+            group: self.group.clone(),
+            umask: self.umask,
+            new_privileges: self.new_privileges,
+            restart: self.restart,
+            stop: Stop { how, timeout: program.stop_timeout },
+            log: self.log,
+            needs: self.needs.clone(),
+            ready: self.ready.as_ref().map(probe),
+            live: self.live.as_ref().map(probe),
+            limits: self.limits,
+            ports: ports.clone(),
+        }
+    }
+
+    fn ports_of(&self, index: u32) -> BTreeMap<String, u16> {
+        let shift = |first: u16| {
+            u16::try_from(u32::from(first) + index).expect("the last port was checked when parsed")
+        };
+        self.ports.iter().map(|(name, first)| (name.clone(), shift(*first))).collect()
+    }
+}
+
+impl Program {
+    /// The command that makes its files, run in the folder of the fleet file.
+    pub fn build(&self) -> Option<&str> {
+        self.build.as_deref()
+    }
+
+    /// What its release holds; without any it has no release.
+    pub fn files(&self) -> &[ReleaseFile] {
+        &self.files
+    }
+}

@@ -1,0 +1,234 @@
+//! The file as written: every field checked by itself, none by another, nothing defaulted.
+//!
+//! The doc comments of the fields are their descriptions in the JSON schema.
+
+use serde_json::{Value, json};
+use stead_core::names::{FleetName, HostName, ServiceName};
+use stead_core::plan::{Umask, When};
+use stead_core::units::MilliCpu;
+use toml::de::DeValue;
+
+use crate::fleet::{Address, Os};
+use crate::leaf::{
+    Account, Argv, Build, EnvName, EnvValue, FilePath, HttpPath, PortName, StopSignal, Text,
+};
+use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size};
+use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, table};
+
+/// The most instances of one service on one host.
+pub const COUNT_MAX: i64 = 256;
+
+pub(crate) type Port = Whole<1, 65_535, 8100>;
+pub(crate) type Env = Named<EnvName, EnvValue>;
+
+/// A life this long at least must pass before failures are forgotten: with less, backoff would
+/// never begin.
+const RESET_AFTER_MIN_MS: u64 = 1_000;
+const EVERY_MIN_MS: u64 = 100;
+const PROBE_TIMEOUT_MIN_MS: u64 = 1;
+
+table! {
+    /// The fleet file of stead: which services run on which hosts.
+    RawFleet, "a fleet file", "{}" {
+        /// The name of the fleet; `fleet` if it is left out.
+        name: FleetName,
+        /// The hosts by name. A file without hosts is about this machine.
+        host: Named<HostName, RawHost>,
+        /// The services by name.
+        service: Named<ServiceName, RawService>,
+    }
+}
+
+table! {
+    /// A machine that runs services.
+    RawHost, "a host", r#"{ address = "deploy@10.0.0.11" }"# {
+        /// What `ssh` is told, or `local` for this machine; the name of the host if it is left
+        /// out.
+        address: Address,
+        /// Its system: `linux` if it is left out, for `local` the one of this machine.
+        os: Os,
+    }
+}
+
+table! {
+    /// A program to keep running.
+    RawService, "a service", r#"{ run = ["./orders"] }"# {
+        /// A command run in the folder of the fleet file before the files are packed.
+        build: Build,
+        /// Files and folders that make up a release, from the folder of the fleet file on.
+        /// Each is found in the release by the last part of its path.
+        files: List<FilePath>,
+        /// Program and arguments. `{data}`, `{tmp}`, `{release}` and `{port.NAME}` are filled in
+        /// for each instance; `{{` is a brace.
+        run: Argv,
+        /// Where a run starts: `{release}` if there are files, else `{data}`.
+        directory: Text,
+        /// The hosts it runs on; every host of the file if it is left out.
+        on: List<HostName>,
+        /// How many instances run on each host; 1 if it is left out.
+        count: Whole<1, COUNT_MAX, 2>,
+        /// Ports by name: instance n gets the number plus n.
+        port: Named<PortName, Port>,
+        /// Environment variables; their texts may hold the same places as `run`.
+        env: Env,
+        /// Names of variables taken over from the environment of the agent.
+        inherit: List<EnvName>,
+        /// Whom it runs as. Left out, an agent of root gives it an account of its own.
+        user: Account,
+        /// The group it runs as; the one of its user if it is left out.
+        group: Account,
+        /// The file mode bits its new files do not get, in octal; `027` if it is left out.
+        umask: Umask,
+        /// Whether its programs may gain privileges, as `sudo` does; false if it is left out.
+        new_privileges: bool,
+        /// The check that says whether an instance may get work.
+        ready: RawProbe,
+        /// The check that says whether an instance must be restarted.
+        live: RawProbe,
+        /// When an ended run is followed by the next one.
+        restart: RawRestart,
+        /// How an instance is asked to end, before its whole tree is killed.
+        stop: RawStop,
+        /// Ceilings of one instance.
+        limits: RawLimits,
+        /// How much of its output is kept.
+        log: RawLog,
+        /// Services that are started before it and stopped after it.
+        needs: List<ServiceName>,
+        /// What differs on Linux.
+        linux: RawVariant,
+        /// What differs on Windows.
+        windows: RawVariant,
+    }
+}
+
+table! {
+    /// What differs on one system. Variables are added to those of the service, and `stop` keeps
+    /// the timeout of the service; anything else takes the place of the service's field.
+    RawVariant, "the part for one system", r#"{ run = ["orders.exe"] }"# {
+        /// In place of the service's `build`.
+        build: Build,
+        /// In place of the service's `files`.
+        files: List<FilePath>,
+        /// In place of the service's `run`.
+        run: Argv,
+        /// In place of the service's `user`.
+        user: Account,
+        /// In place of the service's `stop`, field by field.
+        stop: RawStop,
+        /// Added to the service's `env`.
+        env: Env,
+    }
+}
+
+table! {
+    /// A check of an instance: exactly one of `http`, `tcp` and `exec`.
+    RawProbe, "a probe", r#"{ http = "/healthz", port = "http" }"# {
+        /// The path of a request that must be answered with a status below 400.
+        http: HttpPath,
+        /// True for a connection that must be accepted.
+        tcp: bool,
+        /// A program and its arguments that must end with 0.
+        exec: Argv,
+        /// The name of the port for `http` and `tcp`; not needed if the service has just one.
+        port: PortName,
+        /// How often; `1s` if it is left out.
+        every: Lasting<EVERY_MIN_MS>,
+        /// How long the answer may take; `1s` if it is left out.
+        timeout: Lasting<PROBE_TIMEOUT_MIN_MS>,
+        /// So many failures in a row make the verdict; 3 if it is left out.
+        failures: Whole<1, 1000, 3>,
+    }
+}
+
+table! {
+    /// When an ended run is followed by the next one.
+    RawRestartTable, "`restart`", "\"always\"" {
+        /// `always` if it is left out, after a `failure`, or `never`.
+        when: When,
+        /// The waits from the second restart in a row on: the first and the longest, doubled
+        /// between; `100ms..30s` if it is left out.
+        backoff: Backoff,
+        /// A life at least this long clears the count of failures; `60s` if it is left out.
+        reset_after: Lasting<RESET_AFTER_MIN_MS>,
+    }
+}
+
+table! {
+    /// How an instance is asked to end: a signal or a hook.
+    RawStop, "`stop`", r#"{ signal = "TERM", timeout = "10s" }"# {
+        /// A signal like `TERM` for Linux, `ctrl-break` or `ctrl-c` for Windows; `TERM` and
+        /// `ctrl-break` if it is left out.
+        signal: StopSignal,
+        /// A program and its arguments that ask the instance to end.
+        hook: Argv,
+        /// How long it has until its whole tree is killed; `10s` if it is left out.
+        timeout: Lasting<0>,
+    }
+}
+
+table! {
+    /// Ceilings of one instance; what is left out has none.
+    RawLimits, "`limits`", r#"{ memory = "256MiB" }"# {
+        /// Memory of the whole tree.
+        memory: Size<MEMORY_MIN>,
+        /// CPU time: `500m` is half a core, `2` two cores.
+        cpu: MilliCpu,
+        /// Processes and threads of the whole tree.
+        processes: Whole<1, 4_194_304, 64>,
+    }
+}
+
+table! {
+    /// What is kept of the output of an instance.
+    RawLog, "`log`", r#"{ keep = "200MiB" }"# {
+        /// The most that is kept of both streams together; `200MiB` if it is left out.
+        keep: Size<KEEP_MIN>,
+    }
+}
+
+/// `restart` as a word or as a table.
+#[derive(Debug)]
+pub(crate) struct RawRestart(pub RawRestartTable);
+
+impl Read for RawRestart {
+    fn wanted() -> String {
+        "a word like \"always\", or a table,".into()
+    }
+
+    fn example() -> String {
+        "\"always\"".into()
+    }
+
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        match node.value {
+            DeValue::String(_) => {
+                let value = When::read(node, reader)?;
+                let when = Field::Given(At { span: node.span.clone(), value });
+                let (backoff, reset_after) = (Field::Absent, Field::Absent);
+                Some(Self(RawRestartTable { when, backoff, reset_after }))
+            }
+            DeValue::Table(_) => RawRestartTable::read(node, reader).map(Self),
+            DeValue::Array(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Float(_)
+            | DeValue::Integer(_) => {
+                reader.wrong_type::<Self>(node);
+                None
+            }
+        }
+    }
+
+    fn schema() -> Value {
+        json!({ "oneOf": [When::text_schema(), RawRestartTable::schema()] })
+    }
+}
+
+/// The JSON schema (2020-12) of the fleet file, for editors.
+pub fn schema() -> Value {
+    let mut schema = RawFleet::schema();
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = "stead.toml".into();
+    schema
+}

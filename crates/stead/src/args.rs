@@ -1,0 +1,285 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use stead_core::signal::Signal;
+use stead_core::units::parse_duration;
+
+use crate::exit;
+use crate::moment::Moment;
+
+const FLEET_FILE: &str = "stead.toml";
+const EVERYWHERE: &str = "Options of every command";
+
+/// Keeps compiled services up: what runs, how and where is said in one file.
+#[derive(Debug, Parser)]
+#[command(name = "stead", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_long_help = exit::table())]
+pub(crate) struct Cli {
+    /// The folder that holds all state; or set STEAD_ROOT
+    ///
+    /// Several agents can run on one machine, each with its own root. The default is
+    /// /var/lib/stead for root and $XDG_STATE_HOME/stead (~/.local/state/stead) for others.
+    #[arg(long, global = true, value_name = "DIR", help_heading = EVERYWHERE)]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Whether to write in colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", help_heading = EVERYWHERE)]
+    #[arg(value_enum, default_value_t)]
+    pub(crate) color: ColorChoice,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// When to write in colour.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build, pack and run the fleet, and wait until it is up
+    Up(UpArgs),
+    /// Show what `up` would change, and why; changes nothing
+    Plan(PlanArgs),
+    /// Show every instance: phase, pid, restarts, memory, CPU, release
+    Status(StatusArgs),
+    /// Show what services wrote, merged across instances by time
+    ///
+    /// On a terminal control characters are shown, not obeyed: escape looks like ^[. Into a pipe or
+    /// a file each line goes as it was written, but that bytes which are not UTF-8 are replaced.
+    Logs(LogsArgs),
+    /// Start services or instances now, whatever backoff or failure they are in
+    Start(ActArgs),
+    /// Stop services or instances; they stay down until started
+    Stop(ActArgs),
+    /// Give services or instances a fresh run
+    Restart(ActArgs),
+    /// Send a signal to the main process of services or instances
+    Signal(SignalArgs),
+    /// Stop everything, what needs others first
+    Down(DownArgs),
+    /// Say why a service or an instance is in the phase it is in
+    Why(WhyArgs),
+    /// Show the journal of everything that happened
+    Events(EventsArgs),
+    /// The daemon that looks after this host
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+    /// Print the manual page, or write one per command into a folder
+    Man {
+        /// The folder; it is made if it is not there
+        dir: Option<PathBuf>,
+    },
+    /// Print the JSON schema of the fleet file
+    #[command(hide = true)]
+    Schema,
+    /// Print the OpenAPI description of the agent
+    #[command(hide = true)]
+    Openapi,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UpArgs {
+    /// The fleet file
+    #[arg(default_value = FLEET_FILE)]
+    pub(crate) file: PathBuf,
+
+    /// Leave once everything is up, and leave it running
+    ///
+    /// Without it, `up` shows the fleet until Ctrl-C, and then stops what it started.
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+
+    /// How long everything may take to be up
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) wait: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// The fleet file
+    #[arg(default_value = FLEET_FILE)]
+    pub(crate) file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Keep showing it until Ctrl-C
+    #[arg(long, short, conflicts_with = "json")]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LogsArgs {
+    /// Services (`orders`) or instances (`orders.0`)
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Go on with what is written from now on; begins with the last 10 lines
+    ///
+    /// --since or --last say otherwise where to begin.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+
+    /// From when on: `10m` ago, a time of day, a date and time, or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+
+    /// Until when, written like --since
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    pub(crate) until: Option<Moment>,
+
+    /// Only lines that match this regular expression
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) grep: Option<String>,
+
+    /// Only one of the two streams
+    #[arg(long, value_enum)]
+    pub(crate) stream: Option<StreamChoice>,
+
+    /// Only the last N lines
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) last: Option<u64>,
+
+    /// Print newline-delimited JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StreamChoice {
+    Out,
+    Err,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ActArgs {
+    /// Services (`orders`) or instances (`orders.0`)
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// How long it may take to be so; `0s` does not wait
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) wait: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SignalArgs {
+    /// TERM, INT, QUIT, HUP, USR1, USR2, KILL, STOP, CONT, …; with or without SIG
+    pub(crate) signal: Signal,
+
+    /// Services (`orders`) or instances (`orders.0`)
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DownArgs {
+    /// How long to wait for it, `0s` not at all; it goes on without
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) wait: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WhyArgs {
+    /// A service (`orders`) or an instance (`orders.0`)
+    pub(crate) name: String,
+
+    /// Print JSON: a list, one for each instance
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EventsArgs {
+    /// A service (`orders`) or an instance (`orders.0`)
+    pub(crate) name: Option<String>,
+
+    /// Go on with what happens from now on
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+
+    /// Print newline-delimited JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Be the agent of this root, in the foreground
+    Run(AgentRunArgs),
+    /// Show the agent itself
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AgentRunArgs {
+    /// End once `stead down` has stopped everything
+    #[arg(long)]
+    pub(crate) until_down: bool,
+
+    /// The keeper program; else STEAD_KEEPER_BIN, else the one beside this program
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) keeper: Option<PathBuf>,
+
+    /// Tests: an argument for every keeper
+    #[arg(long, hide = true, value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) keeper_arg: Vec<String>,
+
+    /// Tests: crash at the Nth place where a crash is dangerous
+    #[arg(long, hide = true, value_name = "N")]
+    pub(crate) crash_at: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_text_is_as_it_was_last_read() {
+        let mut all = String::new();
+        let mut command = Cli::command().term_width(90);
+        command.build();
+        collect_help(&mut command, &mut all);
+        insta::assert_snapshot!("help", all);
+    }
+
+    fn collect_help(command: &mut clap::Command, all: &mut String) {
+        all.push_str(&format!("──── {}\n", command.get_bin_name().unwrap_or("stead")));
+        all.push_str(&command.render_help().to_string());
+        all.push('\n');
+        for sub in command.get_subcommands_mut() {
+            collect_help(sub, all);
+        }
+    }
+}

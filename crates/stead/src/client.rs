@@ -1,0 +1,235 @@
+//! The agent's API from this side: HTTP over its local socket, one connection per request.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stead_wire::api::Refusal;
+use tokio::net::UnixStream;
+
+use crate::failure::Failure;
+
+/// How long the agent may take to begin an answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(15);
+/// The longest answer that is taken as a whole, in bytes.
+const ANSWER_LEN_MAX: usize = 64 << 20;
+/// The longest line of a stream, in bytes: a line of output in JSON is at most six times as long.
+const LINE_LEN_MAX: usize = 16 << 20;
+
+/// One agent, by its socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    root: PathBuf,
+}
+
+impl Client {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Asks for a value.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let answer = self.send(Method::GET, path, Bytes::new(), ANSWER_WAIT).await?;
+        whole(answer).await
+    }
+
+    /// Sends a value and takes one back.
+    pub(crate) async fn put<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        whole(self.send(Method::PUT, path, to_json(body), ANSWER_WAIT).await?).await
+    }
+
+    /// Sends a value and takes one back.
+    pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        self.post_within(path, body, ANSWER_WAIT).await
+    }
+
+    /// As [`Client::post`], for what may take longer than an answer usually does.
+    pub(crate) async fn post_within<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        time: Duration,
+    ) -> Result<T, Failure> {
+        whole(self.send(Method::POST, path, to_json(body), time).await?).await
+    }
+
+    /// Asks for newline-delimited values, which may go on for ever.
+    pub(crate) async fn lines(&self, path: &str) -> Result<Lines, Failure> {
+        let answer = self.send(Method::GET, path, Bytes::new(), ANSWER_WAIT).await?;
+        Ok(Lines { body: answer.into_body(), read: Vec::new(), taken: 0 })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        time: Duration,
+    ) -> Result<Response<Incoming>, Failure> {
+        let silent = |_| Failure::AgentSilent { waited_s: time.as_secs() };
+        let answer = tokio::time::timeout(time, self.exchange(method, path, body));
+        let answer = answer.await.map_err(silent)??;
+        if answer.status().is_success() { Ok(answer) } else { Err(refused(answer).await) }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
+        let socket = self.root.join("agent.sock");
+        let stream = UnixStream::connect(&socket).await.map_err(|error| self.unreachable(error))?;
+        let lost = |error: hyper::Error| Failure::AgentLost { source: error.into() };
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(lost)?;
+        // It ends by itself once the answer is read or let go.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "stead")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .expect("paths are made of names and encoded texts");
+        sender.send_request(request).await.map_err(lost)
+    }
+
+    fn unreachable(&self, source: io::Error) -> Failure {
+        let root = self.root.clone();
+        let is_denied = source.kind() == io::ErrorKind::PermissionDenied;
+        if is_denied {
+            Failure::AgentDenied { root, source }
+        } else {
+            Failure::AgentMissing { root, source }
+        }
+    }
+}
+
+/// Values that come one per line.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    body: Incoming,
+    /// Bytes that came; those before `taken` were handed out.
+    read: Vec<u8>,
+    taken: usize,
+}
+
+impl Lines {
+    /// Whether the next value is here already.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.read[self.taken..].contains(&b'\n')
+    }
+
+    /// The next value; `None` once there are no more.
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Failure> {
+        let mut searched = self.taken;
+        loop {
+            let end = self.read[searched..].iter().position(|b| *b == b'\n');
+            if let Some(end) = end.map(|end| searched + end) {
+                let line = &self.read[self.taken..end];
+                let value = serde_json::from_slice(line).map_err(nonsense)?;
+                self.taken = end + 1;
+                return Ok(Some(value));
+            }
+            self.read.drain(..self.taken);
+            self.taken = 0;
+            searched = self.read.len();
+            if self.read.len() > LINE_LEN_MAX {
+                let error = format!("a line is longer than {LINE_LEN_MAX} bytes");
+                return Err(Failure::AgentAnswer { source: error.into() });
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        self.read.extend_from_slice(&bytes);
+                    }
+                }
+                // A line without its end was cut off with the connection: it is no value.
+                Some(Err(error)) => return Err(Failure::AgentLost { source: error.into() }),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// A text as it may stand in a query.
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn to_json<B: Serialize>(body: &B) -> Bytes {
+    serde_json::to_vec(body).expect("API types always serialize").into()
+}
+
+async fn bytes_of(answer: Response<Incoming>) -> Result<Bytes, Failure> {
+    let body = Limited::new(answer.into_body(), ANSWER_LEN_MAX);
+    let body = body.collect().await.map_err(|source| Failure::AgentLost { source })?;
+    Ok(body.to_bytes())
+}
+
+async fn whole<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, Failure> {
+    let body = bytes_of(answer).await?;
+    // An answer without content says that it is done.
+    let json: &[u8] = if body.is_empty() { b"null" } else { &body };
+    serde_json::from_slice(json).map_err(nonsense)
+}
+
+async fn refused(answer: Response<Incoming>) -> Failure {
+    let status = answer.status();
+    let body = match bytes_of(answer).await {
+        Ok(body) => body,
+        Err(failure) => return failure,
+    };
+    let refusal = serde_json::from_slice::<Refusal>(&body).map(Box::new).unwrap_or_else(|_| {
+        refusal_without_words(status.as_u16(), &String::from_utf8_lossy(&body))
+    });
+    Failure::AgentRefused { status: status.as_u16(), refusal }
+}
+
+/// What is told of a refusal that does not say itself what, because and try.
+pub(crate) fn refusal_without_words(status: u16, body: &str) -> Box<Refusal> {
+    let what = format!("HTTP status {status}");
+    Box::new(Refusal { what, because: body.trim().into(), try_this: String::new() })
+}
+
+fn nonsense(error: serde_json::Error) -> Failure {
+    Failure::AgentAnswer { source: error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_in_a_query_is_nothing_but_that_text() {
+        assert_eq!(encode("orders.0"), "orders.0");
+        assert_eq!(encode("a&b=c d+é%\n"), "a%26b%3Dc%20d%2B%C3%A9%25%0A");
+    }
+}

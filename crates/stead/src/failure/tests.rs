@@ -1,0 +1,105 @@
+//! What people are told when a command fails.
+
+use super::*;
+use crate::client::refusal_without_words;
+use std::io::ErrorKind;
+
+/// Every failure there is, some in more than one way.
+fn all() -> Vec<Failure> {
+    let mut all = of_the_agent();
+    all.extend(of_this_side());
+    all
+}
+
+fn of_the_agent() -> Vec<Failure> {
+    let root = || PathBuf::from("/var/lib/stead");
+    let io = |kind: ErrorKind| io::Error::from(kind);
+    let refused = [("db.0".to_owned(), "its keeper does not answer".to_owned())];
+    let refusal = |status| Failure::AgentRefused {
+        status,
+        refusal: Box::new(Refusal {
+            what: "the plan was not taken".into(),
+            because: "it replaces generation 1, and the host has generation 2".into(),
+            try_this: "look at the plan that is there".into(),
+        }),
+    };
+    vec![
+        Failure::ActRefused { refused: refused.into() },
+        Failure::Agent { source: AgentError::Held { root: root(), pid: Some(7) } },
+        Failure::AgentAnswer { source: "expected value at line 1".into() },
+        Failure::AgentDenied { root: root(), source: io(ErrorKind::PermissionDenied) },
+        Failure::AgentLost { source: io(ErrorKind::ConnectionReset).into() },
+        Failure::AgentMissing { root: root(), source: io(ErrorKind::NotFound) },
+        refusal(404),
+        refusal(409),
+        refusal(503),
+        refusal(507),
+        Failure::AgentRefused { status: 500, refusal: refusal_without_words(500, "oops\x1b[2J") },
+        Failure::AgentSilent { waited_s: 15 },
+        Failure::AgentStart { why: "it ended at once".into(), tail: "error: a\n  b\n".into() },
+    ]
+}
+
+fn of_this_side() -> Vec<Failure> {
+    let root = || PathBuf::from("/var/lib/stead");
+    let io = |kind: ErrorKind| io::Error::from(kind);
+    let name = |text: &str| text.parse::<FleetName>().unwrap();
+    let missing = PathBuf::from("/src/target/orders");
+    vec![
+        Failure::Build {
+            service: "orders".into(),
+            command: "cargo build".into(),
+            why: "exit status: 101".into(),
+        },
+        Failure::FleetFile { file: "a.toml".into(), rendered: "its own words\n".into() },
+        Failure::FleetRead { path: "stead.toml".into(), source: io(ErrorKind::NotFound) },
+        Failure::FleetRead { path: "b.toml".into(), source: io(ErrorKind::PermissionDenied) },
+        Failure::Interrupted { hint: None },
+        Failure::Interrupted { hint: Some("it goes on".into()) },
+        Failure::KeeperMissing { looked_at: "/usr/bin/stead-keeper".into() },
+        Failure::Manual { source: io(ErrorKind::PermissionDenied) },
+        Failure::NoLocalHost,
+        Failure::NoRoot,
+        Failure::NotThere {
+            goal: "up",
+            names: vec!["db.0".into(), "web.1".into()],
+            why: "it took longer than 60s".into(),
+        },
+        Failure::OtherFleet { running: name("bank"), wanted: name("shop"), root: root() },
+        Failure::Output { source: io(ErrorKind::StorageFull) },
+        Failure::OutputClosed,
+        Failure::Pack {
+            service: "orders".into(),
+            at: "stead.toml:4:9".into(),
+            source: PackError::Missing(missing.clone()),
+        },
+        Failure::Pack {
+            service: "orders".into(),
+            at: "stead.toml:4:9".into(),
+            source: PackError::Write(missing, io(ErrorKind::StorageFull)),
+        },
+        Failure::RemoteHost {
+            service: "orders".into(),
+            host: "vm1".into(),
+            address: "deploy@10.0.0.11".into(),
+        },
+        Failure::Root { root: root(), source: io(ErrorKind::PermissionDenied) },
+        Failure::Runtime { source: io(ErrorKind::OutOfMemory) },
+        Failure::UnknownName {
+            name: "oders".into(),
+            near: Some("orders".into()),
+            known: vec!["db".into(), "orders".into()],
+        },
+        Failure::UnknownName { name: "x".into(), near: None, known: Vec::new() },
+    ]
+}
+
+#[test]
+fn every_failure_says_what_because_and_try_and_has_its_code() {
+    let show = |failure: &Failure| {
+        format!("──── {}\n{}", failure.exit().code(), failure.render(Paint(false)))
+    };
+    let text: String = all().iter().map(show).collect();
+    assert!(!text.contains('\x1b'));
+    insta::assert_snapshot!("failures", text);
+}

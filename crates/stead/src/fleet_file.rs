@@ -1,0 +1,192 @@
+//! The fleet file at hand: read, checked, and what it means for this machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use stead_core::names::{HostName, ServiceName};
+use stead_core::plan::{Digest, Plan};
+use stead_fleet::{Address, FILE_BYTES_MAX, Fleet, Problems, Program, Service, Stage};
+use tokio::process::Command;
+
+use crate::failure::Failure;
+use crate::release::{PackError, Release, Source};
+use crate::screen::{Paint, Screen, Tone};
+
+const FILE_NAME: &str = "stead.toml";
+
+/// A fleet, with the file and the folder it comes from.
+#[derive(Debug)]
+pub(crate) struct FleetFile {
+    pub(crate) fleet: Fleet,
+    path: PathBuf,
+    text: String,
+    folder: PathBuf,
+    /// How its problems are coloured.
+    paint: Paint,
+}
+
+/// The services that run on this machine, ready to be built, packed and planned.
+#[derive(Debug)]
+pub(crate) struct LocalFleet<'a> {
+    pub(crate) file: &'a FleetFile,
+    pub(crate) host: HostName,
+}
+
+impl FleetFile {
+    /// Reads and checks a fleet file; a folder stands for the `stead.toml` in it.
+    pub(crate) fn open(path: &Path, paint: Paint) -> Result<Self, Failure> {
+        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
+        let failed = |source| Failure::FleetRead { path: path.clone(), source };
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(failed)?;
+        // One byte more than a fleet may have is enough to be refused for its length.
+        file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let whole = std::path::absolute(&path).map_err(failed)?;
+        let folder = whole.parent().unwrap_or(Path::new("/")).to_owned();
+        let parsed = Fleet::parse_bytes(&bytes);
+        let fleet = parsed.map_err(|problems| failure(&path, &text, &problems, paint))?;
+        Ok(Self { fleet, path, text, folder, paint })
+    }
+
+    /// Refuses a fleet whose files are not there.
+    pub(crate) fn check_files(&self, stage: Stage) -> Result<(), Failure> {
+        let checked = self.fleet.check_files(&self.text, &self.folder, stage);
+        checked.map_err(|problems| failure(&self.path, &self.text, &problems, self.paint))
+    }
+
+    /// The host that is this machine; refused if there is none.
+    pub(crate) fn local(&self) -> Result<LocalFleet<'_>, Failure> {
+        let host = self.fleet.local_host().ok_or(Failure::NoLocalHost)?;
+        Ok(LocalFleet { file: self, host })
+    }
+
+    /// Refuses a fleet some service of which runs on a host that is not this machine.
+    pub(crate) fn refuse_remote(&self) -> Result<(), Failure> {
+        for service in self.fleet.services() {
+            let mut hosts = service.on().iter().filter_map(|name| self.fleet.host(name));
+            let remote = hosts.find_map(|host| match host.address() {
+                Address::Local => None,
+                Address::Ssh(address) => Some((host.name(), address)),
+            });
+            if let Some((host, address)) = remote {
+                return Err(Failure::RemoteHost {
+                    service: service.name().to_string(),
+                    host: host.to_string(),
+                    address: address.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where in the file a byte is: `stead.toml:12:9`.
+    fn place(&self, at: usize) -> String {
+        let before = self.text.get(..at).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        format!("{}:{line}:{column}", self.path.display())
+    }
+}
+
+impl<'a> LocalFleet<'a> {
+    pub(crate) fn programs(&self) -> impl Iterator<Item = (&'a Service, &'a Program)> {
+        self.file.fleet.services_on(&self.host)
+    }
+
+    /// Runs every build once, in the folder of the fleet file; what they say is shown.
+    pub(crate) async fn build(&self, screen: &mut Screen) -> Result<(), Failure> {
+        let mut built = BTreeSet::new();
+        for (service, program) in self.programs() {
+            let Some(command) = program.build().filter(|command| built.insert(*command)) else {
+                continue;
+            };
+            let what = format!("build {}", service.name());
+            screen.note(&format!("{} {command}", screen.paint_notes.paint(Tone::Strong, &what)));
+            let why = match run_build(command, &self.file.folder).await {
+                Ok(status) if status.success() => continue,
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            };
+            let (service, command) = (service.name().to_string(), command.to_owned());
+            return Err(Failure::Build { service, command, why });
+        }
+        Ok(())
+    }
+
+    /// Reads the files of every service that has some.
+    pub(crate) fn read_releases(&self) -> Result<BTreeMap<ServiceName, Release>, Failure> {
+        let with_files = self.programs().filter(|(_, program)| !program.files().is_empty());
+        let read = |(service, program): (&Service, &Program)| {
+            Ok((service.name().clone(), self.read_release(service, program)?))
+        };
+        with_files.map(read).collect()
+    }
+
+    /// Reads the files of one service.
+    pub(crate) fn read_release(
+        &self,
+        service: &Service,
+        program: &Program,
+    ) -> Result<Release, Failure> {
+        let files = program.files();
+        let path = |path: &str| self.file.folder.join(path);
+        let sources = files.iter().map(|f| Source { path: path(&f.path), name: f.name.clone() });
+        Release::read(&sources.collect::<Vec<_>>()).map_err(|source| {
+            let span = files.first().map_or(0, |file| file.span.start);
+            self.pack_failure(service.name(), span, source)
+        })
+    }
+
+    /// Packs releases into a folder; says which were not there yet.
+    pub(crate) fn pack(
+        &self,
+        releases: &BTreeMap<ServiceName, Release>,
+        folder: &Path,
+    ) -> Result<Vec<ServiceName>, Failure> {
+        let mut packed = Vec::new();
+        for (name, release) in releases {
+            let is_new = release.pack(folder).map_err(|source| {
+                let files = self.programs().find(|(service, _)| service.name() == name);
+                let first = files.and_then(|(_, program)| program.files().first());
+                self.pack_failure(name, first.map_or(0, |f| f.span.start), source)
+            })?;
+            if is_new {
+                packed.push(name.clone());
+            }
+        }
+        Ok(packed)
+    }
+
+    /// What this machine must run, given the names of the releases.
+    pub(crate) fn plan(&self, releases: &BTreeMap<ServiceName, Digest>) -> Plan {
+        self.file.fleet.plan(&self.host, releases)
+    }
+
+    fn pack_failure(&self, service: &ServiceName, span: usize, source: PackError) -> Failure {
+        let (service, at) = (service.to_string(), self.file.place(span));
+        Failure::Pack { service, at, source }
+    }
+}
+
+fn failure(path: &Path, text: &str, problems: &Problems, paint: Paint) -> Failure {
+    let file = path.display().to_string();
+    let rendered = problems.render(&file, text, paint.0);
+    Failure::FleetFile { file, rendered }
+}
+
+async fn run_build(command: &str, folder: &Path) -> io::Result<std::process::ExitStatus> {
+    // Standard output is for facts; what a build says is progress.
+    let said = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned()?;
+    Command::new("/bin/sh")
+        .args(["-c", command])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(said)
+        .kill_on_drop(true)
+        .status()
+        .await
+}

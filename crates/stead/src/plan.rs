@@ -1,0 +1,162 @@
+//! `stead plan`: what `up` would change, and why. Reads only.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use stead_core::names::{InstanceName, ServiceName};
+use stead_core::order::{Needs, start_order};
+use stead_core::plan::{Digest, Plan};
+use stead_core::reconcile::{Change, FieldChange, changes};
+use stead_fleet::{Address, Stage};
+use stead_wire::api::PlanState;
+
+use crate::Context;
+use crate::args::PlanArgs;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::fleet_file::{FleetFile, LocalFleet};
+use crate::release::PackError;
+use crate::render;
+
+/// What stands for a digest that is known only after a build.
+const BUILT_ON_UP: &str = "built on up";
+
+/// Everything a plan would change on this machine.
+#[derive(Debug, Serialize)]
+pub(crate) struct Changes {
+    pub(crate) fleet: String,
+    pub(crate) host: String,
+    /// The fleet that runs here now, and the number of its plan; 0 if there is none.
+    pub(crate) running: Option<String>,
+    pub(crate) generation: u64,
+    pub(crate) instances: BTreeMap<InstanceName, Change>,
+    /// Services in the order they are started; stopped the other way round.
+    pub(crate) order: Vec<ServiceName>,
+    /// Services whose files are not there and are built by `up`.
+    pub(crate) built_on_up: Vec<ServiceName>,
+    /// Fields that are read but not acted on yet, with the services that set them.
+    pub(crate) not_acted_on: BTreeMap<&'static str, Vec<ServiceName>>,
+    /// Hosts that are not this machine, which were not looked at.
+    pub(crate) not_looked_at: Vec<String>,
+}
+
+pub(crate) async fn plan(ctx: &mut Context, args: PlanArgs) -> Result<(), Failure> {
+    let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
+    let local = file.local()?;
+    file.check_files(Stage::NotBuilt)?;
+    let (releases, built_on_up) = digests(&local)?;
+    let next = local.plan(&releases);
+    let client = ctx.client()?;
+    let now = current(&client).await?;
+    let now = now.unwrap_or(PlanState { generation: 0, plan: None });
+    let changes = compare(&local, &now, &next, built_on_up);
+    if args.json {
+        return ctx.screen.json(&changes);
+    }
+    let lines = render::plan::lines(&changes, ctx.screen.paint);
+    ctx.screen.write(&format!("{}\n", lines.join("\n")))
+}
+
+/// The plan of the agent that runs at the root; `None` if there is no agent.
+pub(crate) async fn current(client: &Client) -> Result<Option<PlanState>, Failure> {
+    match client.get("/v1/plan").await {
+        Ok(state) => Ok(Some(state)),
+        Err(Failure::AgentMissing { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+/// The digests of the files as they are now; a zero one for services that are yet to be built.
+fn digests(
+    local: &LocalFleet<'_>,
+) -> Result<(BTreeMap<ServiceName, Digest>, Vec<ServiceName>), Failure> {
+    let mut digests = BTreeMap::new();
+    let mut built_on_up = Vec::new();
+    for (service, program) in local.programs() {
+        if program.files().is_empty() {
+            continue;
+        }
+        let digest = match local.read_release(service, program) {
+            Ok(release) => release.digest().clone(),
+            Err(Failure::Pack { source: PackError::Missing(_), .. })
+                if program.build().is_some() =>
+            {
+                built_on_up.push(service.name().clone());
+                Digest::try_from("0".repeat(64)).expect("64 zeros are hexadecimal digits")
+            }
+            Err(other) => return Err(other),
+        };
+        digests.insert(service.name().clone(), digest);
+    }
+    Ok((digests, built_on_up))
+}
+
+fn compare(
+    local: &LocalFleet<'_>,
+    now: &PlanState,
+    next: &Plan,
+    built_on_up: Vec<ServiceName>,
+) -> Changes {
+    let mut instances = changes(now.plan.as_ref(), next, stead_fleet::diff);
+    for (name, change) in &mut instances {
+        if let Change::Change(fields) = change
+            && built_on_up.contains(name.service())
+        {
+            for field in fields.iter_mut().filter(|field| field.field == "release") {
+                field.to = BUILT_ON_UP.into();
+            }
+        }
+    }
+    let remote = local.file.fleet.hosts().filter(|host| match host.address() {
+        Address::Local => false,
+        Address::Ssh(_) => true,
+    });
+    Changes {
+        fleet: next.fleet.to_string(),
+        host: next.host.to_string(),
+        running: now.plan.as_ref().map(|plan| plan.fleet.to_string()),
+        generation: now.generation,
+        order: order(next),
+        built_on_up,
+        not_acted_on: not_acted_on(next),
+        not_looked_at: remote.map(|host| host.name().to_string()).collect(),
+        instances,
+    }
+}
+
+fn order(plan: &Plan) -> Vec<ServiceName> {
+    let needs =
+        plan.instances.iter().map(|(name, spec)| (name.service().clone(), spec.needs.clone()));
+    start_order(&needs.collect::<Needs>()).expect("a parsed fleet has no cycle of needs")
+}
+
+fn not_acted_on(plan: &Plan) -> BTreeMap<&'static str, Vec<ServiceName>> {
+    let mut found: BTreeMap<_, Vec<ServiceName>> = BTreeMap::new();
+    for (name, spec) in &plan.instances {
+        let fields = [
+            ("limits", !spec.limits.is_empty()),
+            ("live", spec.live.is_some()),
+            ("ready", spec.ready.is_some()),
+        ];
+        for (field, _) in fields.iter().filter(|(_, is_set)| *is_set) {
+            let services = found.entry(*field).or_default();
+            if services.last() != Some(name.service()) {
+                services.push(name.service().clone());
+            }
+        }
+    }
+    found
+}
+
+impl Changes {
+    pub(crate) fn count(&self, is_one: impl Fn(&Change) -> bool) -> usize {
+        self.instances.values().filter(|change| is_one(change)).count()
+    }
+
+    pub(crate) fn fields(change: &Change) -> &[FieldChange] {
+        match change {
+            Change::Change(fields) => fields,
+            Change::Add | Change::Keep | Change::Remove => &[],
+        }
+    }
+}

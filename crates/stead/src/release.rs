@@ -1,0 +1,440 @@
+//! A release: an immutable set of files, named by the digest of what is in it.
+//!
+//! ```text
+//! digest = BLAKE3("stead-release/1", then per entry, by path: kind, path, mode, len, content)
+//! ```
+//!
+//! Texts are hashed with their length before them, so two sets of files never look alike. Paths
+//! are UTF-8 with `/` between their parts, so that the same files have the same name on every
+//! system. Packing is: read and hash; if that release is not there, copy under a temporary name,
+//! hash again while copying, sync, rename.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use stead_core::plan::Digest;
+
+/// The most files, folders and links a release may hold.
+pub(crate) const ENTRIES_MAX: usize = 100_000;
+/// The most folders one in another.
+pub(crate) const DEPTH_MAX: usize = 64;
+/// How old a half-packed release is before it counts as left behind.
+const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+
+const FORMAT: &str = "stead-release/1";
+const MODE_PROGRAM: u32 = 0o555;
+const MODE_FILE: u32 = 0o444;
+const COPY_LEN: usize = 128 << 10;
+
+/// Why files cannot become a release.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PackError {
+    #[error("`{0}` changed while it was packed")]
+    Changed(PathBuf),
+    #[error("two files would both be `{0}` in the release")]
+    Clash(String),
+    #[error("the link `{}` leads out of the release, to `{}`", link.display(), to.display())]
+    LinkOut { link: PathBuf, to: PathBuf },
+    #[error("`{0}` is not there")]
+    Missing(PathBuf),
+    #[error("the name of `{0}` is not UTF-8")]
+    NameEncoding(PathBuf),
+    #[error("`{0}` cannot be read")]
+    Read(PathBuf, #[source] io::Error),
+    #[error("`{0}` is no file, folder or link")]
+    Special(PathBuf),
+    #[error("more than {DEPTH_MAX} folders one in another at `{0}`")]
+    TooDeep(PathBuf),
+    #[error("more than {ENTRIES_MAX} files")]
+    TooMany,
+    #[error("`{0}` cannot be written")]
+    Write(PathBuf, #[source] io::Error),
+}
+
+impl PackError {
+    /// Whether what the fleet file names is at fault, not the place it should go to.
+    pub(crate) fn is_about_the_files(&self) -> bool {
+        match self {
+            Self::Changed(_)
+            | Self::Clash(_)
+            | Self::LinkOut { .. }
+            | Self::Missing(_)
+            | Self::NameEncoding(_)
+            | Self::Read(..)
+            | Self::Special(_)
+            | Self::TooDeep(_)
+            | Self::TooMany => true,
+            Self::Write(..) => false,
+        }
+    }
+
+    /// What may help.
+    pub(crate) fn try_this(&self) -> Option<String> {
+        let text = match self {
+            Self::Changed(_) => "do it again once nothing writes there",
+            Self::Clash(_) => "give one of them another name, or put both into folders",
+            Self::LinkOut { .. } => "name what it leads to in `files`, or make it a relative link",
+            Self::Missing(_) => {
+                "build it first or say how with `build`; a path in `files` starts from the \
+                 fleet file's folder"
+            }
+            Self::NameEncoding(_) => "give it a plain name",
+            Self::Special(_) | Self::TooDeep(_) | Self::TooMany => "name less in `files`",
+            Self::Read(..) | Self::Write(..) => return None,
+        };
+        Some(text.into())
+    }
+}
+
+/// One entry of a release, by its path in it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Entry {
+    File { from: PathBuf, mode: u32, len: u64, digest: blake3::Hash },
+    Folder,
+    Link { to: String },
+}
+
+/// A file or folder that is to be in a release.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    /// What it is called in the release: one plain part of a path.
+    pub(crate) name: String,
+}
+
+/// What a release holds, read from the files it is made of.
+#[derive(Debug)]
+pub(crate) struct Release {
+    entries: BTreeMap<String, Entry>,
+    digest: Digest,
+}
+
+impl Release {
+    /// Reads these files, and folders with everything in them.
+    pub(crate) fn read(sources: &[Source]) -> Result<Self, PackError> {
+        let mut reader = Reader { entries: BTreeMap::new(), chunk: vec![0; COPY_LEN] };
+        for Source { path, name } in sources {
+            if reader.entries.contains_key(name) {
+                return Err(PackError::Clash(name.clone()));
+            }
+            // What is named is meant, also when it is a link: it is followed.
+            let kind = fs::metadata(path).map_err(|error| read_error(path, error))?;
+            reader.take(path, name.clone(), &kind, 0)?;
+        }
+        let digest = name_of(&reader.entries);
+        Ok(Self { entries: reader.entries, digest })
+    }
+
+    /// The digest that names it.
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Bytes of all its files.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        let len = |entry: &Entry| match entry {
+            Entry::File { len, .. } => *len,
+            Entry::Folder | Entry::Link { .. } => 0,
+        };
+        self.entries.values().map(len).sum()
+    }
+
+    /// Puts it into this folder under its digest, whole or not at all; `false` if it was there.
+    pub(crate) fn pack(&self, releases: &Path) -> Result<bool, PackError> {
+        let place = releases.join(self.digest.as_str());
+        if self.is_at(&place) {
+            return Ok(false);
+        }
+        sweep_leftovers(releases);
+        let name = format!("{}.tmp-{}", self.digest.as_str(), std::process::id());
+        let temporary = releases.join(name);
+        let packed = self.pack_as(&temporary, &place);
+        if packed.is_err() {
+            remove_folder(&temporary);
+        }
+        packed.map(|()| true)
+    }
+
+    fn pack_as(&self, temporary: &Path, place: &Path) -> Result<(), PackError> {
+        remove_folder(temporary);
+        self.copy_to(temporary)?;
+        // Another `stead` may have packed the same in the meantime.
+        if self.is_at(place) {
+            remove_folder(temporary);
+            return Ok(());
+        }
+        let spoiled = temporary.with_extension(format!("tmp-{}-spoiled", std::process::id()));
+        // Somebody has written to a release: put it aside, for a release is what its name says.
+        let was_there = fs::rename(place, &spoiled).is_ok();
+        fs::rename(temporary, place).map_err(|error| PackError::Write(place.into(), error))?;
+        if was_there {
+            remove_folder(&spoiled);
+        }
+        place.parent().map_or(Ok(()), sync_folder)
+    }
+
+    /// Whether every entry stands there with its kind, mode and length, and nothing else does.
+    fn is_at(&self, place: &Path) -> bool {
+        let stands = |(path, entry): (&String, &Entry)| {
+            let path = place.join(path);
+            let Ok(there) = fs::symlink_metadata(&path) else { return false };
+            match entry {
+                Entry::File { mode, len, .. } => {
+                    there.is_file()
+                        && there.len() == *len
+                        && there.permissions().mode() & 0o7777 == *mode
+                }
+                Entry::Folder => there.is_dir(),
+                Entry::Link { to } => fs::read_link(&path).is_ok_and(|link| link == Path::new(to)),
+            }
+        };
+        self.entries.iter().all(stands) && count(place, 0).is_ok_and(|n| n == self.entries.len())
+    }
+
+    fn copy_to(&self, temporary: &Path) -> Result<(), PackError> {
+        let write_error = |path: &Path, error| PackError::Write(path.into(), error);
+        let make = |path: &Path| {
+            fs::DirBuilder::new().mode(0o755).create(path).map_err(|error| write_error(path, error))
+        };
+        make(temporary)?;
+        let mut folders = vec![temporary.to_path_buf()];
+        let mut chunk = vec![0; COPY_LEN];
+        // A folder's path sorts before those in it, so each is made before it is filled.
+        for (path, entry) in &self.entries {
+            let to = temporary.join(path);
+            match entry {
+                Entry::File { from, mode, digest, .. } => {
+                    if copy_file(from, &to, *mode, &mut chunk)? != *digest {
+                        return Err(PackError::Changed(from.clone()));
+                    }
+                }
+                Entry::Folder => {
+                    make(&to)?;
+                    folders.push(to);
+                }
+                Entry::Link { to: target } => {
+                    std::os::unix::fs::symlink(target, &to)
+                        .map_err(|error| write_error(&to, error))?;
+                }
+            }
+        }
+        for folder in folders.iter().rev() {
+            sync_folder(folder)?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(MODE_PROGRAM))
+                .map_err(|error| write_error(folder, error))?;
+        }
+        Ok(())
+    }
+}
+
+struct Reader {
+    entries: BTreeMap<String, Entry>,
+    chunk: Vec<u8>,
+}
+
+impl Reader {
+    fn take(
+        &mut self,
+        from: &Path,
+        name: String,
+        kind: &fs::Metadata,
+        depth: usize,
+    ) -> Result<(), PackError> {
+        if depth > DEPTH_MAX {
+            return Err(PackError::TooDeep(from.into()));
+        }
+        if self.entries.len() >= ENTRIES_MAX {
+            return Err(PackError::TooMany);
+        }
+        if kind.is_file() {
+            let entry = self.read_file(from, kind)?;
+            self.entries.insert(name, entry);
+        } else if kind.is_symlink() {
+            let entry = read_link(from, depth)?;
+            self.entries.insert(name, entry);
+        } else if kind.is_dir() {
+            self.entries.insert(name.clone(), Entry::Folder);
+            for item in fs::read_dir(from).map_err(|error| read_error(from, error))? {
+                let item = item.map_err(|error| read_error(from, error))?;
+                let path = item.path();
+                let kind = item.metadata().map_err(|error| read_error(&path, error))?;
+                let name = format!("{name}/{}", utf8(&item.file_name(), &path)?);
+                self.take(&path, name, &kind, depth + 1)?;
+            }
+        } else {
+            return Err(PackError::Special(from.into()));
+        }
+        Ok(())
+    }
+
+    fn read_file(&mut self, from: &Path, kind: &fs::Metadata) -> Result<Entry, PackError> {
+        let mut file = File::open(from).map_err(|error| read_error(from, error))?;
+        let mut hasher = blake3::Hasher::new();
+        let mut len = 0;
+        loop {
+            let n = read_some(&mut file, &mut self.chunk, from)?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&self.chunk[..n]);
+            len += n as u64;
+        }
+        let is_program = kind.permissions().mode() & 0o111 != 0;
+        let mode = if is_program { MODE_PROGRAM } else { MODE_FILE };
+        Ok(Entry::File { from: from.into(), mode, len, digest: hasher.finalize() })
+    }
+}
+
+/// A link is kept if it cannot leave the release: up by no more folders than it is deep in, then
+/// down. A `..` after a name could lead out by way of another link.
+fn read_link(from: &Path, depth: usize) -> Result<Entry, PackError> {
+    let to = fs::read_link(from).map_err(|error| read_error(from, error))?;
+    let mut ups_n = 0;
+    let mut down = false;
+    let mut stays = true;
+    for part in to.components() {
+        match part {
+            Component::CurDir => (),
+            Component::Normal(_) => down = true,
+            Component::ParentDir => {
+                ups_n += 1;
+                stays &= !down;
+            }
+            Component::Prefix(_) | Component::RootDir => stays = false,
+        }
+    }
+    if !stays || ups_n > depth {
+        return Err(PackError::LinkOut { link: from.into(), to });
+    }
+    Ok(Entry::Link { to: utf8(to.as_os_str(), from)? })
+}
+
+fn copy_file(
+    from: &Path,
+    to: &Path,
+    mode: u32,
+    chunk: &mut [u8],
+) -> Result<blake3::Hash, PackError> {
+    let write_error = |error| PackError::Write(to.into(), error);
+    let mut source = File::open(from).map_err(|error| read_error(from, error))?;
+    let mut options = File::options();
+    let mut target =
+        options.write(true).create_new(true).mode(0o600).open(to).map_err(write_error)?;
+    let mut hasher = blake3::Hasher::new();
+    loop {
+        let n = read_some(&mut source, chunk, from)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&chunk[..n]);
+        target.write_all(&chunk[..n]).map_err(write_error)?;
+    }
+    // The mode is set on the open file, so no umask takes from it.
+    target.set_permissions(fs::Permissions::from_mode(mode)).map_err(write_error)?;
+    target.sync_all().map_err(write_error)?;
+    Ok(hasher.finalize())
+}
+
+fn read_some(file: &mut File, chunk: &mut [u8], path: &Path) -> Result<usize, PackError> {
+    loop {
+        match file.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            other => return other.map_err(|error| read_error(path, error)),
+        }
+    }
+}
+
+fn read_error(path: &Path, error: io::Error) -> PackError {
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    if is_missing { PackError::Missing(path.into()) } else { PackError::Read(path.into(), error) }
+}
+
+fn utf8(name: &std::ffi::OsStr, path: &Path) -> Result<String, PackError> {
+    name.to_str().map(String::from).ok_or_else(|| PackError::NameEncoding(path.into()))
+}
+
+fn name_of(entries: &BTreeMap<String, Entry>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let mut text = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    text(FORMAT.as_bytes());
+    for (path, entry) in entries {
+        match entry {
+            Entry::File { mode, len, digest, .. } => {
+                text(b"file");
+                text(path.as_bytes());
+                text(&mode.to_le_bytes());
+                text(&len.to_le_bytes());
+                text(digest.as_bytes());
+            }
+            Entry::Folder => {
+                text(b"folder");
+                text(path.as_bytes());
+            }
+            Entry::Link { to } => {
+                text(b"link");
+                text(path.as_bytes());
+                text(to.as_bytes());
+            }
+        }
+    }
+    let hex = hasher.finalize().to_hex().to_string();
+    Digest::try_from(hex).expect("a BLAKE3 hash in hexadecimal is a digest")
+}
+
+/// Entries below a folder.
+fn count(folder: &Path, depth: usize) -> io::Result<usize> {
+    let mut n = 0;
+    for item in fs::read_dir(folder)? {
+        let item = item?;
+        n += 1;
+        if item.file_type()?.is_dir() && depth <= DEPTH_MAX {
+            n += count(&item.path(), depth + 1)?;
+        }
+    }
+    Ok(n)
+}
+
+fn sync_folder(folder: &Path) -> Result<(), PackError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| PackError::Write(folder.into(), error))
+}
+
+/// Removes what a `stead` that was killed left half-packed. Failing to is no harm.
+fn sweep_leftovers(releases: &Path) {
+    let Ok(items) = fs::read_dir(releases) else { return };
+    for item in items.flatten() {
+        let is_temporary = item.file_name().to_string_lossy().contains(".tmp-");
+        let age = item.metadata().and_then(|there| there.modified()).ok();
+        let age = age.and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        if is_temporary && age.is_some_and(|age| age > LEFTOVER_AGE) {
+            remove_folder(&item.path());
+        }
+    }
+}
+
+/// Removes a folder and all in it, also what may not be written to. Failing to is no harm: what
+/// has a temporary name is nobody's release.
+fn remove_folder(folder: &Path) {
+    open_folders(folder, 0);
+    let _ = fs::remove_dir_all(folder);
+}
+
+fn open_folders(folder: &Path, depth: usize) {
+    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
+    let Ok(items) = fs::read_dir(folder) else { return };
+    for item in items.flatten() {
+        if item.file_type().is_ok_and(|kind| kind.is_dir()) && depth <= DEPTH_MAX {
+            open_folders(&item.path(), depth + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Events as sentences.
+
+use jiff::tz::TimeZone;
+use stead_core::machine::Goal;
+use stead_wire::api::EventLine;
+use stead_wire::journal::Event;
+
+use crate::render::quantity;
+use crate::screen::{Paint, Tone, show_controls};
+
+/// The width that short names are padded to, so that sentences of a fleet line up.
+const NAME_LEN: usize = 12;
+
+/// One event as a line.
+pub(crate) fn line(event: &EventLine, zone: &TimeZone, paint: Paint) -> String {
+    let (tone, sentence) = sentence(&event.event);
+    let name = event.instance.as_deref().unwrap_or("agent");
+    format!(
+        "{}  {:<NAME_LEN$}  {}",
+        paint.paint(Tone::Dim, &quantity::moment(event.at, zone)),
+        show_controls(name),
+        paint.paint(tone, &show_controls(&sentence)),
+    )
+}
+
+/// What happened, and how its colour should be.
+pub(crate) fn sentence(event: &Event) -> (Tone, String) {
+    match event {
+        Event::Adopted { run, pid } => {
+            (Tone::Plain, format!("run {run} (pid {pid}) taken over by a new keeper"))
+        }
+        Event::AgentStarted { pid, version } => {
+            (Tone::Plain, format!("agent {version} started (pid {pid})"))
+        }
+        Event::AgentStopped { pid } => (Tone::Plain, format!("agent stopped (pid {pid})")),
+        Event::Damaged { file, bytes, what } => {
+            (Tone::Bad, format!("{bytes} bytes of `{file}` are damaged: {what}"))
+        }
+        Event::Dropped { stream, bytes, why } => {
+            (Tone::Bad, format!("{} of {} lost: {why}", quantity::bytes(*bytes), stream.as_str()))
+        }
+        Event::Exited { run, pid, exit } => {
+            let tone = if exit.is_success() { Tone::Plain } else { Tone::Bad };
+            (tone, format!("run {run} (pid {pid}) ended: {}", exit.reason))
+        }
+        Event::JournalStalled { run } => {
+            (Tone::Warn, format!("run {run} started before the slow journal could note it"))
+        }
+        Event::KeeperLost { instance, pid } => {
+            (Tone::Bad, format!("the keeper of {instance} was lost (pid {pid})"))
+        }
+        Event::KeeperStarted { pid, version } => {
+            (Tone::Dim, format!("keeper {version} started (pid {pid})"))
+        }
+        Event::KeeperUpgraded { pid, version } => {
+            (Tone::Plain, format!("keeper upgraded to {version} (pid {pid})"))
+        }
+        Event::Killed { run, processes, why } => {
+            let processes_n = plural(u64::from(*processes), "process", "processes");
+            (Tone::Warn, format!("run {run}: {processes_n} killed: {why}"))
+        }
+        Event::Planned { generation, fleet, instances } => {
+            let instances_n = plural(u64::from(*instances), "instance", "instances");
+            (Tone::Strong, format!("plan {generation} of fleet {fleet}: {instances_n}"))
+        }
+        Event::Retired => (Tone::Plain, "retired".into()),
+        Event::Signalled { run, signal } => (Tone::Plain, format!("run {run} got {signal}")),
+        Event::SpawnFailed { run, why } => {
+            (Tone::Bad, format!("run {run} could not be started: {why}"))
+        }
+        Event::SpecChanged => (Tone::Plain, "runs by a new spec".into()),
+        Event::Started { run, pid } => (Tone::Good, format!("run {run} started (pid {pid})")),
+        Event::Starting { run, pid } => (Tone::Dim, format!("run {run} made (pid {pid})")),
+        Event::Stopping { run, how, why } => {
+            (Tone::Plain, format!("run {run} asked to end by {how}: {why}"))
+        }
+        Event::Waiting { delay_ms, failures } => {
+            let failures_n = plural(u64::from(*failures), "failure", "failures");
+            (Tone::Warn, format!("waits {delay_ms} ms after {failures_n} in a row"))
+        }
+        Event::Wanted { goal: Goal::Down } => (Tone::Plain, "wanted down".into()),
+        Event::Wanted { goal: Goal::Up } => (Tone::Plain, "wanted up".into()),
+    }
+}
+
+/// A count with its noun.
+pub(crate) fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn every_event_is_a_sentence() {
+        let show = |event: &EventLine| line(event, &TimeZone::UTC, Paint(false));
+        let text: Vec<String> = samples::events().iter().map(show).collect();
+        insta::assert_snapshot!("events", text.join("\n"));
+    }
+}

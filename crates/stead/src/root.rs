@@ -1,0 +1,44 @@
+//! The root: the folder that holds all state of one agent.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// Services run as other users and must pass through to their release; they need not look around.
+const PASS_THROUGH: u32 = 0o711;
+
+/// The folder of all state: as told, by the environment, or by default. It need not exist.
+pub(crate) fn find(told: Option<&Path>) -> Result<PathBuf, Failure> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user_default = || {
+        let state = set("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
+        Some(state.or_else(|| Some(set("HOME")?.join(".local/state")))?.join("stead"))
+    };
+    let root = match told.map(PathBuf::from).or_else(|| set("STEAD_ROOT")) {
+        Some(root) => root,
+        None if stead_proc::is_root() => PathBuf::from("/var/lib/stead"),
+        None => user_default().ok_or(Failure::NoRoot)?,
+    };
+    // The agent works in `/`, so a relative root must become whole here.
+    std::path::absolute(&root).map_err(|source| Failure::Root { root, source })
+}
+
+/// Makes the root and the folder of its releases, if they are not there.
+pub(crate) fn make(root: &Path, releases: &Path) -> io::Result<()> {
+    if !root.is_dir() {
+        std::fs::DirBuilder::new().recursive(true).mode(PASS_THROUGH).create(root)?;
+        stead_proc::set_mode(root, PASS_THROUGH)?;
+    }
+    if !releases.is_dir() {
+        std::fs::create_dir(releases)?;
+        stead_proc::set_mode(releases, PASS_THROUGH)?;
+    }
+    Ok(())
+}
+
+/// Whether no instance is left below a root: an agent that ended after that has done its work.
+pub(crate) fn is_bare(root: &Path) -> bool {
+    std::fs::read_dir(root.join("instances")).is_ok_and(|mut folders| folders.next().is_none())
+}

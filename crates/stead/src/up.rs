@@ -1,0 +1,207 @@
+//! `stead up`: from a fleet file to a fleet that runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use stead_core::names::ServiceName;
+use stead_core::plan::{Plan, When};
+use stead_fleet::Stage;
+use stead_wire::api::{Act, ActWhat, Acted, InstanceStatus, PlanPut, PlanState, Status};
+
+use crate::Context;
+use crate::act;
+use crate::agent;
+use crate::args::UpArgs;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::fleet_file::{FleetFile, LocalFleet};
+use crate::interrupts::Interrupts;
+use crate::plan::current;
+use crate::progress::Progress;
+use crate::release::Release;
+use crate::render::quantity;
+use crate::root;
+use crate::show;
+use crate::wait::{self, Awaited, Goal, Waited};
+
+/// Longer than any ladder of stops; the agent itself gives up before.
+const DOWN_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// What `up` has put to the agent.
+struct Applied {
+    /// Nothing ran here before: what runs now is what this command started.
+    is_ours: bool,
+    awaited: Awaited,
+}
+
+pub(crate) async fn up(
+    ctx: &mut Context,
+    interrupts: &mut Interrupts,
+    args: UpArgs,
+) -> Result<(), Failure> {
+    let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
+    file.refuse_remote()?;
+    let local = file.local()?;
+    let client = ctx.client()?;
+    let releases = interrupts.or(prepare(ctx, &client, &local)).await?;
+    let applied = interrupts.or(apply(ctx, &client, &local, &releases)).await?;
+    let stops_it = applied.is_ours && !args.detach;
+    match attend(ctx, interrupts, &client, &applied, &args).await? {
+        Attended::Detached | Attended::TakenDown => Ok(()),
+        Attended::NotUp(waited) => act::settle(ctx, &client, waited, Goal::Up, args.wait).await,
+        Attended::Interrupted { .. } if !stops_it => {
+            let hint = "it goes on without; `stead status` shows it, `stead down` stops it";
+            Err(Failure::Interrupted { hint: Some(hint.into()) })
+        }
+        Attended::Interrupted { was_up } => {
+            act::down(ctx, interrupts, DOWN_WAIT).await?;
+            let hint = Some("nothing of it is left running".into());
+            if was_up { Ok(()) } else { Err(Failure::Interrupted { hint }) }
+        }
+    }
+}
+
+/// How an `up` ended that had applied its plan.
+enum Attended {
+    /// Everything is up, and was to be left alone then.
+    Detached,
+    Interrupted {
+        was_up: bool,
+    },
+    NotUp(Waited),
+    /// Somebody else has taken the fleet down.
+    TakenDown,
+}
+
+/// Waits until everything is up, and then stays, unless told to detach.
+async fn attend(
+    ctx: &mut Context,
+    interrupts: &mut Interrupts,
+    client: &Client,
+    applied: &Applied,
+    args: &UpArgs,
+) -> Result<Attended, Failure> {
+    let mut progress = Progress::new(&mut ctx.screen);
+    progress.set_footer(match (args.detach, applied.is_ours) {
+        (true, _) => "waiting until everything is up; Ctrl-C leaves, it goes on without",
+        (false, true) => "Ctrl-C stops it",
+        (false, false) => "Ctrl-C leaves it running, as it was before",
+    });
+    let waiting = wait::until(client, &applied.awaited, args.wait, &mut progress);
+    match interrupts.or(waiting).await {
+        Ok(Waited::Reached) if args.detach => {
+            let status: Status = client.get("/v1/status").await?;
+            progress.finish(&status)?;
+            return Ok(Attended::Detached);
+        }
+        Ok(Waited::Reached) => (),
+        Ok(waited) => return Ok(Attended::NotUp(waited)),
+        Err(Failure::Interrupted { .. }) => return Ok(Attended::Interrupted { was_up: false }),
+        Err(other) => return Err(other),
+    }
+    match interrupts.or(show::watch(client, &mut progress)).await {
+        Ok(()) => Ok(Attended::Detached),
+        Err(Failure::Interrupted { .. }) => Ok(Attended::Interrupted { was_up: true }),
+        Err(Failure::AgentLost { .. } | Failure::AgentMissing { .. })
+            if root::is_bare(client.root()) =>
+        {
+            progress.clear()?;
+            progress.note("it was taken down elsewhere");
+            Ok(Attended::TakenDown)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Everything that can go wrong before anything is changed on the host: other fleets, the keeper
+/// program, builds, files.
+async fn prepare(
+    ctx: &mut Context,
+    client: &Client,
+    local: &LocalFleet<'_>,
+) -> Result<BTreeMap<ServiceName, Release>, Failure> {
+    match current(client).await? {
+        Some(state) => refuse_other(&state, local, client)?,
+        None => drop(agent::keeper_program()?),
+    }
+    local.file.check_files(Stage::NotBuilt)?;
+    local.build(&mut ctx.screen).await?;
+    local.file.check_files(Stage::Built)?;
+    local.read_releases()
+}
+
+/// Packs, sees to it that an agent runs, and hands it the plan.
+async fn apply(
+    ctx: &mut Context,
+    client: &Client,
+    local: &LocalFleet<'_>,
+    releases: &BTreeMap<ServiceName, Release>,
+) -> Result<Applied, Failure> {
+    let root = client.root();
+    let folder = root.join("releases");
+    root::make(root, &folder).map_err(|source| Failure::Root { root: root.into(), source })?;
+    for service in local.pack(releases, &folder)? {
+        let release = &releases[&service];
+        let (name, len) = (release.digest().short(), quantity::bytes(release.len_bytes()));
+        ctx.screen.note(&format!("packed {service} as {name} ({len})"));
+    }
+    let state = match current(client).await? {
+        Some(state) => state,
+        None => {
+            agent::start(client).await?;
+            client.get("/v1/plan").await?
+        }
+    };
+    refuse_other(&state, local, client)?;
+    let before: Status = client.get("/v1/status").await?;
+    let digests = releases.iter().map(|(name, release)| (name.clone(), release.digest().clone()));
+    let plan = local.plan(&digests.collect());
+    let mut awaited =
+        Awaited::new(Goal::Up, plan.instances.keys().map(ToString::to_string), &before);
+    awaited.may_end = may_end(&plan);
+    let put = PlanPut { replaces: state.generation, plan };
+    let _: PlanState = client.put("/v1/plan", &put).await?;
+    start_stopped(client, &before, &awaited).await?;
+    Ok(Applied { is_ours: before.instances.is_empty(), awaited })
+}
+
+/// Starts what somebody had stopped, or what had failed for good: `up` is to be up.
+async fn start_stopped(client: &Client, before: &Status, awaited: &Awaited) -> Result<(), Failure> {
+    let rests = |instance: &&InstanceStatus| {
+        awaited.names.contains(&instance.name)
+            && instance.keeper_pid.is_some()
+            && matches!(instance.phase.as_str(), "down" | "failed")
+            && !awaited.may_rest(instance)
+    };
+    let stopped = before.instances.iter().filter(rests);
+    let names: Vec<String> = stopped.map(|instance| instance.name.clone()).collect();
+    if !names.is_empty() {
+        // One that refuses is seen by waiting for it.
+        let _: Acted = client.post("/v1/act", &Act { names, what: ActWhat::Start }).await?;
+    }
+    Ok(())
+}
+
+/// One root obeys one plan: another fleet's is not replaced.
+fn refuse_other(state: &PlanState, local: &LocalFleet<'_>, client: &Client) -> Result<(), Failure> {
+    let wanted = local.file.fleet.name();
+    // A plan without instances is what is left of a fleet that was taken down.
+    let holds = state.plan.as_ref().filter(|plan| !plan.instances.is_empty());
+    match holds.map(|plan| &plan.fleet).filter(|running| *running != wanted) {
+        None => Ok(()),
+        Some(running) => Err(Failure::OtherFleet {
+            running: running.clone(),
+            wanted: wanted.clone(),
+            root: client.root().into(),
+        }),
+    }
+}
+
+/// Services whose runs may end well without being followed by another.
+fn may_end(plan: &Plan) -> BTreeSet<String> {
+    let ends = plan.instances.iter().filter(|(_, spec)| match spec.restart.when {
+        When::Always => false,
+        When::Failure | When::Never => true,
+    });
+    ends.map(|(name, _)| name.service().to_string()).collect()
+}
