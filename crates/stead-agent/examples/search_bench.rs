@@ -1,7 +1,7 @@
 //! Searches a gigabyte of log and compares with `rg` on the same bytes in one file.
 //!
-//! `cargo run --release -p stead-agent --example search_bench -- FOLDER [ROUNDS]` makes its data below FOLDER and
-//! deletes it afterwards. Both run in turn, on a warm cache.
+//! `cargo run --release -p stead-agent --example search_bench -- FOLDER [ROUNDS]` makes its data
+//! below FOLDER and deletes it afterwards. Both run in turn, on a warm cache.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};

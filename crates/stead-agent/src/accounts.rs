@@ -67,10 +67,12 @@ impl Accounts {
             Found::Absent => None,
             Found::Damaged { why, .. } => Some(why),
         };
-        let slot = u32::try_from(layout.root().as_os_str().as_bytes().iter().fold(
-            0_u64,
-            |hash, byte| (hash * 31 + u64::from(*byte)) % u64::from(ROOTS_MAX),
-        ));
+        let slot =
+            u32::try_from(
+                layout.root().as_os_str().as_bytes().iter().fold(0_u64, |hash, byte| {
+                    (hash * 31 + u64::from(*byte)) % u64::from(ROOTS_MAX)
+                }),
+            );
         let first = ACCOUNT_FIRST + slot.unwrap_or(0) * ACCOUNTS_MAX;
         let mut accounts = Self { first, by_service: BTreeMap::new() };
         for entry in fs::read_dir(layout.data_all()).into_iter().flatten().flatten() {

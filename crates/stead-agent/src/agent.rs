@@ -191,10 +191,9 @@ impl Agent {
         match self.kept.get_mut(name) {
             Some(kept) => match kept.keeper {
                 Keeper::Dead { start_at } if start_at <= now => kept.keeper = Keeper::Starting,
-                Keeper::Dead { .. }
-                | Keeper::Alive { .. }
-                | Keeper::Burying
-                | Keeper::Starting => return,
+                Keeper::Dead { .. } | Keeper::Alive { .. } | Keeper::Burying | Keeper::Starting => {
+                    return;
+                }
             },
             None => {
                 let spec = self.stored.as_ref().and_then(|it| it.plan.instances.get(name));

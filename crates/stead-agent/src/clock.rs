@@ -19,10 +19,14 @@ pub(crate) fn rfc3339(at: WallMs) -> String {
 
 /// Why a text is no moment.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a moment is RFC 3339 like `2026-03-01T12:00:00Z`, how long ago like `10m`, or microseconds since 1970")]
+#[error(
+    "a moment is RFC 3339 like `2026-03-01T12:00:00Z`, how long ago like `10m`, or microseconds \
+     since 1970"
+)]
 pub(crate) struct MomentError;
 
-/// Reads a moment: RFC 3339, a duration before `now`, or a bare number. Microseconds since 1970-01-01 UTC.
+/// Reads a moment: RFC 3339, a duration before `now`, or a bare number. Microseconds since
+/// 1970-01-01 UTC.
 pub(crate) fn parse_moment(text: &str, now: WallMs) -> Result<u64, MomentError> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return text.parse().map_err(|_| MomentError);

@@ -185,9 +185,8 @@ mod tests {
             fs::write(folder.join("events"), [record(at, 1), record(at + 10, 2)].concat()).unwrap();
         }
         let lost = |name: &str| Event::KeeperLost { instance: name.into(), pid: 1 };
-        let agent = [lost("a.0"), lost("b.0")].map(|event| {
-            frame::encode(&Record { at: 20, event, memory: None })
-        });
+        let agent = [lost("a.0"), lost("b.0")]
+            .map(|event| frame::encode(&Record { at: 20, event, memory: None }));
         fs::write(layout.events(), agent.concat()).unwrap();
         let instances = Some(vec!["b.0".parse().unwrap()]);
         let wish = Wish { instances, since: Some(5) };

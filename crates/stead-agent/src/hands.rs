@@ -36,7 +36,9 @@ pub(crate) enum Job {
     /// Make this the plan.
     Apply(Box<Stored>),
     /// Remove the folder of an instance whose keeper has ended, if the instance was retired.
-    Bury { instance: InstanceName },
+    Bury {
+        instance: InstanceName,
+    },
     /// Fill in the host's side of a plan once more: an account may be there by now.
     Resolve(Box<Stored>),
     Start(Box<Start>),

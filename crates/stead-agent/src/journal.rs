@@ -121,11 +121,8 @@ impl Appended {
                 Framed::Whole(_) => (),
             }
         }
-        let say = |bytes, what: &str| Event::Damaged {
-            file: "events".into(),
-            bytes,
-            what: what.into(),
-        };
+        let say =
+            |bytes, what: &str| Event::Damaged { file: "events".into(), bytes, what: what.into() };
         let mut events = Vec::new();
         if damaged > 0 {
             events.push(say(damaged, "bytes that are no whole record were skipped"));
@@ -156,7 +153,8 @@ impl Appended {
     fn halve(&mut self) -> io::Result<()> {
         let bytes = fs::read(&self.path)?;
         let half = bytes.len() / 2;
-        let start = bytes[half..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| half + at + 1);
+        let start =
+            bytes[half..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| half + at + 1);
         store::replace(&self.path, &bytes[start..])?;
         *self = Self::open(&self.path)?;
         Ok(())

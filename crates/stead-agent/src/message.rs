@@ -26,21 +26,30 @@ pub(crate) enum Message {
     ChildEnded,
     Done(Done),
     /// The link with this number says something about its keeper.
-    Link { instance: InstanceName, link: u64, said: Said },
+    Link {
+        instance: InstanceName,
+        link: u64,
+        said: Said,
+    },
 }
 
 /// What a link says.
 #[derive(Debug)]
 pub(crate) enum Said {
     /// What became of a request that the agent made for itself.
-    Answered { errand: Errand, result: Result<(), String> },
+    Answered {
+        errand: Errand,
+        result: Result<(), String>,
+    },
     /// Nobody holds the keeper's lock, and nobody listens.
     Gone,
     Report(Box<Report>),
     /// The keeper is there and has said nothing for too long.
     Silent,
     /// The connection is lost; the keeper may be, too.
-    Unlinked { why: String },
+    Unlinked {
+        why: String,
+    },
 }
 
 /// Requests that the agent makes for itself, and must not make twice.
@@ -60,13 +69,28 @@ pub(crate) type Passed = BTreeMap<String, Result<Answer, String>>;
 /// What the API asks.
 pub(crate) enum Ask {
     /// Pass a request on to these services and instances.
-    Act { names: Vec<String>, request: Request, to: oneshot::Sender<Passed> },
-    Down { to: oneshot::Sender<Result<PlanState, Refusal>> },
-    Plan { to: oneshot::Sender<PlanState> },
-    PutPlan { put: Box<PlanPut>, to: oneshot::Sender<Result<PlanState, PutRefused>> },
+    Act {
+        names: Vec<String>,
+        request: Request,
+        to: oneshot::Sender<Passed>,
+    },
+    Down {
+        to: oneshot::Sender<Result<PlanState, Refusal>>,
+    },
+    Plan {
+        to: oneshot::Sender<PlanState>,
+    },
+    PutPlan {
+        put: Box<PlanPut>,
+        to: oneshot::Sender<Result<PlanState, PutRefused>>,
+    },
     /// Ask every keeper for fresh counters.
-    Refresh { to: oneshot::Sender<Vec<Answer>> },
-    Snapshot { to: oneshot::Sender<Snapshot> },
+    Refresh {
+        to: oneshot::Sender<Vec<Answer>>,
+    },
+    Snapshot {
+        to: oneshot::Sender<Snapshot>,
+    },
 }
 
 /// Why a plan was not taken.

@@ -55,11 +55,13 @@ impl Agent {
     }
 
     fn refuse_plan(&self, put: &PlanPut) -> Option<PutRefused> {
-        let stale = |because: String| PutRefused::Stale(Refusal {
-            what: "the plan was not taken".into(),
-            because,
-            try_this: "look at the plan that is there and put yours again".into(),
-        });
+        let stale = |because: String| {
+            PutRefused::Stale(Refusal {
+                what: "the plan was not taken".into(),
+                because,
+                try_this: "look at the plan that is there and put yours again".into(),
+            })
+        };
         if self.down.is_some() {
             return Some(stale("the host is going down".into()));
         }

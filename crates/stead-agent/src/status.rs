@@ -57,9 +57,9 @@ fn instance(view: &View, usage: Option<Usage>, meter: &mut Meter) -> InstanceSta
     let report = view.report.as_deref();
     let started_at = report.and_then(|report| report.started_at);
     let age = Duration::from_millis(wall_ms().saturating_sub(started_at.unwrap_or(0)));
-    let cpu_percent = pid(view).zip(usage).map(|(pid, usage)| {
-        meter.percent(&view.name, Looked { pid, age, usage }, Instant::now())
-    });
+    let cpu_percent = pid(view)
+        .zip(usage)
+        .map(|(pid, usage)| meter.percent(&view.name, Looked { pid, age, usage }, Instant::now()));
     InstanceStatus {
         name: view.name.to_string(),
         service: view.name.service().to_string(),

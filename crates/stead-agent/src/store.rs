@@ -35,7 +35,10 @@ pub(crate) struct Stored {
 pub(crate) enum Found<T> {
     Absent,
     /// It is there and says nothing: why, and its length in bytes.
-    Damaged { why: String, bytes: u64 },
+    Damaged {
+        why: String,
+        bytes: u64,
+    },
     Whole(T),
 }
 

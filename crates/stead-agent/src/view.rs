@@ -82,7 +82,8 @@ impl Facts<'_> {
         }
         match self.keeper {
             KeeperIs::Lost => notes.push(
-                "its keeper is gone and is being replaced; the service itself is not touched".into(),
+                "its keeper is gone and is being replaced; the service itself is not touched"
+                    .into(),
             ),
             KeeperIs::Silent => notes.push(
                 "its keeper does not answer; the service itself is not touched, but is not \

@@ -336,6 +336,7 @@ impl Instance {
             Phase::Starting { .. } | Phase::Up { .. } => None,
             Phase::Stopping { after, .. } | Phase::Sweeping { after, .. } => {
                 *after = After::Start;
+                self.failures = 0;
                 None
             }
         }

@@ -51,18 +51,21 @@ pub enum Step {
 /// A dead keeper is replaced whatever its instance needs: the instance may be running.
 pub fn reconcile(plan: &Plan, seen: &Seen) -> Vec<Step> {
     let mut steps = Vec::new();
+    let leaving = |instance: &InstanceName| !plan.instances.contains_key(instance);
+    // Needs of different plans may form a ring; its members would wait for each other for ever.
+    let in_a_ring =
+        seen.keys().filter(|it| leaving(it)).all(|it| needed_by_another(plan, seen, it));
     for (instance, there) in seen {
         let retiring = matches!(there.keeper, SeenKeeper::Alive { retiring: true, .. });
-        let leaving = !plan.instances.contains_key(instance);
         match there.keeper {
             // A dead keeper of a leaving instance must come back to end what may still run.
             SeenKeeper::Dead => steps.push(Step::StartKeeper { instance: instance.clone() }),
-            SeenKeeper::Alive { .. } if leaving && !retiring => {
-                if !needed_by_another(plan, seen, instance) {
+            SeenKeeper::Alive { .. } if leaving(instance) && !retiring => {
+                if in_a_ring || !needed_by_another(plan, seen, instance) {
                     steps.push(Step::Retire { instance: instance.clone() });
                 }
             }
-            SeenKeeper::Alive { current: false, .. } if !leaving && !retiring => {
+            SeenKeeper::Alive { current: false, .. } if !leaving(instance) && !retiring => {
                 steps.push(Step::Update { instance: instance.clone() });
             }
             SeenKeeper::Alive { .. } => (),
@@ -77,10 +80,13 @@ pub fn reconcile(plan: &Plan, seen: &Seen) -> Vec<Step> {
 }
 
 /// The first service of the plan that this spec needs and that is not up in all its instances.
+///
+/// One that is up with an old spec, or that retires, is about to go down: it does not count.
 pub fn unmet_need<'a>(plan: &Plan, seen: &Seen, spec: &'a Spec) -> Option<&'a ServiceName> {
     let is_up = |instance: &InstanceName| {
         let keeper = seen.get(instance).map(|there| &there.keeper);
-        matches!(keeper, Some(SeenKeeper::Alive { phase: PhaseName::Up, .. }))
+        let up = SeenKeeper::Alive { phase: PhaseName::Up, current: true, retiring: false };
+        keeper == Some(&up)
     };
     spec.needs.iter().find(|need| {
         plan.instances.keys().any(|instance| instance.service() == *need && !is_up(instance))

@@ -383,6 +383,8 @@ impl Keeper {
         match known {
             Ok(()) => {
                 self.feed_with(Input::Started { run }, Event::Started { run: run.0, pid });
+                // From here on there may be nothing to do for weeks.
+                stead_proc::trim_memory();
                 self.options.faults.reach(CrashPoint::Started, &self.folder);
             }
             Err(error) => {

@@ -15,7 +15,7 @@ pub use imp::detach::{reap, spawn_detached};
 pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
 pub use imp::identity::{Process, boot_id, is_own_child, start_ms, start_ticks};
 pub use imp::local::{LocalListener, LocalStream};
-pub use imp::memory::lean_memory;
+pub use imp::memory::{lean_memory, trim_memory};
 pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
 pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
 pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spawn};

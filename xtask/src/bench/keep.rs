@@ -36,6 +36,9 @@ pub(crate) struct Keep {
     /// Only this supervisor; may be given more than once
     #[arg(long, value_name = "NAME")]
     peer: Vec<String>,
+    /// Measure this `stead`, with its keeper beside it, instead of building one
+    #[arg(long, value_name = "FILE")]
+    stead: Option<PathBuf>,
     /// Bytes of log to take in and to search
     #[arg(long, default_value_t = 1_000_000_000, value_name = "N")]
     log_bytes: u64,
@@ -141,7 +144,11 @@ impl Keep {
         if !self.takes(Stead::NAME) {
             return Ok(None);
         }
-        Ok(Some(Stead { program: Binaries::shipped()?.path("stead") }))
+        let program = match &self.stead {
+            Some(program) => program.clone(),
+            None => Binaries::shipped()?.path("stead"),
+        };
+        Ok(Some(Stead { program }))
     }
 
     /// Those that are wanted and there; who is missing and who has which terms is noted.

@@ -95,9 +95,8 @@ impl Agent {
             trouble: kept.and_then(|kept| kept.trouble.as_deref()),
             now: wall_ms(),
         };
-        let release = kept.map_or(spec.and_then(|spec| spec.release.as_ref()), |kept| {
-            kept.release.as_ref()
-        });
+        let release =
+            kept.map_or(spec.and_then(|spec| spec.release.as_ref()), |kept| kept.release.as_ref());
         View {
             phase: facts.phase(),
             keeper_pid: kept.and_then(Kept::keeper_pid),

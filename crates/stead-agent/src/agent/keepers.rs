@@ -16,11 +16,7 @@ use crate::message::{Errand, Said};
 
 impl Agent {
     /// Takes note of a keeper that was started, or could not be.
-    pub(super) fn keeper_started(
-        &mut self,
-        name: &InstanceName,
-        started: Result<Started, String>,
-    ) {
+    pub(super) fn keeper_started(&mut self, name: &InstanceName, started: Result<Started, String>) {
         let again_at = Instant::now() + START_AGAIN_AFTER;
         let has_folder = self.layout.instance(name).join("spec.json").exists();
         let started = match started {
@@ -48,8 +44,7 @@ impl Agent {
         kept.fifos = started.fifos;
         kept.trouble = None;
         kept.asked.forget();
-        kept.keeper =
-            Keeper::Alive { child: Some(started.pid), link, hearing: Hearing::Waiting };
+        kept.keeper = Keeper::Alive { child: Some(started.pid), link, hearing: Hearing::Waiting };
         // It may have ended before it was known here.
         self.reap_children();
     }

@@ -15,9 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stead_core::machine::Goal;
 use stead_core::names::InstanceName;
-use stead_wire::api::{
-    Act, ActWhat, Acted, EventLine, LogLine, PlanPut, PlanState, Status, Why,
-};
+use stead_wire::api::{Act, ActWhat, Acted, EventLine, LogLine, PlanPut, PlanState, Status, Why};
 use stead_wire::journal::{Event, Stream};
 use stead_wire::keeper::Request;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -210,7 +208,9 @@ pub(super) async fn logs(State(api): State<Api>, query: RawQuery) -> Result<Resp
         limit_last: query.number("last")?,
     }
     .check()
-    .map_err(|error| Refused::bad(error.to_string(), "write a regular expression like ripgrep's"))?;
+    .map_err(|error| {
+        Refused::bad(error.to_string(), "write a regular expression like ripgrep's")
+    })?;
     stream::lines(&api.0.streams, move |lines| {
         let ear = lines.ear();
         let mut sink = |line: LogLine| push(lines, &line, follow);
@@ -273,16 +273,12 @@ pub(super) async fn why(
     tokio::task::spawn_blocking(look).await.map(Json).map_err(|_| Refused::ending())
 }
 
-
 /// The last lines of the error stream up to the last end, else of either stream.
-fn last_output(
-    name: &InstanceName,
-    log: std::path::PathBuf,
-    events: &[EventLine],
-) -> Vec<LogLine> {
-    let ended_at = events.iter().rev().find_map(|line| {
-        if let Event::Exited { .. } = line.event { Some(line.at) } else { None }
-    });
+fn last_output(name: &InstanceName, log: std::path::PathBuf, events: &[EventLine]) -> Vec<LogLine> {
+    let ended_at = events
+        .iter()
+        .rev()
+        .find_map(|line| if let Event::Exited { .. } = line.event { Some(line.at) } else { None });
     // What was written last is stored a little after its writer has ended.
     let until_us = ended_at.map(|at| (at + 500) * 1000);
     for stream in [Some(Stream::Err), None] {

@@ -4,9 +4,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get, post, put};
 use schemars::{Schema, SchemaGenerator};
-use stead_wire::api::{
-    Act, Acted, EventLine, LogLine, PlanPut, PlanState, Refusal, Status, Why,
-};
+use stead_wire::api::{Act, Acted, EventLine, LogLine, PlanPut, PlanState, Refusal, Status, Why};
 
 use super::answers;
 use super::refused::Refused;
@@ -182,7 +180,12 @@ pub(super) fn router(api: Api) -> Router {
     }
     let nothing = || async {
         let try_this = "`/v1/openapi.json` describes everything there is";
-        Refused::of(StatusCode::NOT_FOUND, "there is no such thing", "the path is unknown", try_this)
+        Refused::of(
+            StatusCode::NOT_FOUND,
+            "there is no such thing",
+            "the path is unknown",
+            try_this,
+        )
     };
     let not_so = || async {
         let try_this = "`/v1/openapi.json` tells what each path takes";

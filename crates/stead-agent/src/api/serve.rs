@@ -182,4 +182,3 @@ async fn bounded(request: Request<Body>, next: Next) -> Response {
         .into_response(),
     }
 }
-

@@ -3,8 +3,8 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use serde_json::json;
 use crate::support::{self, Root, plan, sleeper};
+use serde_json::json;
 
 /// Tells the test program to ask an agent: the socket, then method and path.
 const BE_CLIENT: &str = "STEAD_TEST_CLIENT";
@@ -26,8 +26,10 @@ fn an_agent_without_a_plan_says_so_and_runs_nothing() {
     assert_eq!(status.agent.pid, root.agent_pid());
     assert!(status.instances.is_empty());
     assert_eq!(root.get("/v1/plan").json(), json!({ "generation": 0, "plan": null }));
-    let events = root.get("/v1/events").lines();
-    assert_eq!(events.last().unwrap()["event"], "agent-started");
+    support::until("its start is an event", || {
+        let events = root.get("/v1/events").lines();
+        (events.last()?["event"] == "agent-started").then_some(())
+    });
 }
 
 #[test]
@@ -76,15 +78,22 @@ fn what_cannot_be_had_is_refused_with_the_reason_and_what_to_do() {
 fn a_plan_is_kept_over_the_agents_end_and_a_stale_one_is_refused() {
     let mut root = Root::without_keepers();
     root.start();
+    // Events are stored beside the work: a plan is answered for before its event is on disk.
+    let until_planned = |root: &Root, times: usize| {
+        support::until("the event is stored", || {
+            let events = root.get("/v1/events").lines();
+            let planned = events.iter().filter(|event| event["event"] == "planned").count();
+            (planned == times).then_some(())
+        });
+    };
     assert_eq!(root.put(&plan([])).json()["generation"], 1);
+    until_planned(&root, 1);
     root.kill();
     root.start();
     assert_eq!(root.put(&plan([])).json()["generation"], 2);
+    until_planned(&root, 2);
     let stale = json!({ "replaces": 1, "plan": plan([]) });
     assert_eq!(root.ask("PUT", "/v1/plan", &stale.to_string()).status, 409);
-    let planned = root.get("/v1/events").lines();
-    let planned: Vec<_> = planned.iter().filter(|event| event["event"] == "planned").collect();
-    assert_eq!(planned.len(), 2);
 }
 
 #[test]

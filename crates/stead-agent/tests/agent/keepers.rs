@@ -74,8 +74,10 @@ fn neither_the_end_of_the_agent_nor_of_a_keeper_is_noticed_by_a_service() {
         root.instance("a.0").filter(|it| it.keeper_pid.is_some_and(|pid| Some(pid) != a.keeper_pid))
     });
     same("a.0", &a);
-    let events = root.get("/v1/events?name=a").lines();
-    assert!(events.iter().any(|event| event["event"] == "keeper-lost"), "{events:?}");
+    until("it is told as an event", || {
+        let events = root.get("/v1/events?name=a").lines();
+        events.iter().any(|event| event["event"] == "keeper-lost").then_some(())
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What `/proc` says of processes.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 
 /// One line of `/proc/PID/stat`, as far as it is needed.
 #[derive(Clone, Copy, Debug)]
@@ -16,10 +16,20 @@ pub(crate) struct Stat {
     pub(crate) start_ticks: u64,
 }
 
+/// More than any line of `/proc/PID/stat` has: 52 numbers and a name.
+const STAT_LEN_MAX: usize = 2048;
+/// The part of a process's environment that is looked at.
+const ENVIRON_LEN_MAX: usize = 256 << 10;
+/// Processes that a look expects; more only cost a copy.
+const PROCESSES_EXPECTED: usize = 1024;
+
 /// Reads one process; `NotFound` when there is none.
 pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
-    let text = fs::read(format!("/proc/{pid}/stat")).map_err(vanished)?;
-    parse_stat(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    // On the stack: a keeper that looked at every process once should not keep the pages for it.
+    let mut buffer = [0; STAT_LEN_MAX];
+    let mut file = File::open(format!("/proc/{pid}/stat")).map_err(vanished)?;
+    let len = file.read(&mut buffer).map_err(vanished)?;
+    parse_stat(&buffer[..len]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 /// A process that ends while it is read gives ESRCH; that is the same as not being there.
@@ -33,18 +43,16 @@ fn vanished(error: io::Error) -> io::Error {
 fn parse_stat(text: &[u8]) -> Option<Stat> {
     // The name may hold anything, so everything is counted from its last parenthesis.
     let name_end = text.iter().rposition(|b| *b == b')')?;
-    let pid = std::str::from_utf8(text).ok().map_or_else(
-        || std::str::from_utf8(text.split(|b| *b == b' ').next()?).ok()?.parse().ok(),
-        |text| text.split(' ').next()?.parse().ok(),
-    )?;
+    let pid_end = text.iter().position(|b| *b == b' ')?;
+    let pid = std::str::from_utf8(&text[..pid_end]).ok()?.parse().ok()?;
     let rest = std::str::from_utf8(&text[name_end + 1..]).ok()?;
     // Field 3, the state, is the first here.
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    let small = |field: usize| u32::try_from(number(field)?).ok();
+    let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3);
+    let number = |at: usize| field(at)?.parse::<u64>().ok();
+    let small = |at: usize| u32::try_from(number(at)?).ok();
     Some(Stat {
         pid,
-        zombie: matches!(*fields.first()?, "Z" | "X"),
+        zombie: matches!(field(3)?, "Z" | "X"),
         parent: small(4)?,
         session: small(6).unwrap_or(0),
         cpu_ticks: number(14)? + number(15)?,
@@ -54,7 +62,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 
 /// Every process there is; those that end while it looks are left out.
 pub(crate) fn all() -> io::Result<Vec<Stat>> {
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(PROCESSES_EXPECTED);
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -67,16 +75,28 @@ pub(crate) fn all() -> io::Result<Vec<Stat>> {
     Ok(found)
 }
 
-/// Whether the environment a process was started with holds this `NAME=value`.
-pub(crate) fn has_variable(pid: u32, variable: &[u8]) -> bool {
-    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environ.split(|b| *b == 0).any(|entry| entry == variable)
+/// A look at the environments that processes were started with.
+pub(crate) struct Environments {
+    buffer: Vec<u8>,
 }
 
-/// What follows this prefix in the environment a process was started with.
-pub(crate) fn variable_after(pid: u32, prefix: &[u8]) -> Option<Vec<u8>> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environ.split(|b| *b == 0).find_map(|entry| entry.strip_prefix(prefix)).map(<[u8]>::to_vec)
+impl Environments {
+    pub(crate) fn new() -> Self {
+        Self { buffer: Vec::with_capacity(ENVIRON_LEN_MAX) }
+    }
+
+    /// What follows this prefix in one of the variables of a process.
+    pub(crate) fn after(&mut self, pid: u32, prefix: &[u8]) -> Option<&[u8]> {
+        self.buffer.clear();
+        let file = File::open(format!("/proc/{pid}/environ")).ok()?;
+        file.take(ENVIRON_LEN_MAX as u64).read_to_end(&mut self.buffer).ok()?;
+        self.buffer.split(|b| *b == 0).find_map(|entry| entry.strip_prefix(prefix))
+    }
+
+    /// Whether a process has this `NAME=value`.
+    pub(crate) fn holds(&mut self, pid: u32, variable: &[u8]) -> bool {
+        self.after(pid, variable).is_some_and(<[u8]>::is_empty)
+    }
 }
 
 #[cfg(test)]

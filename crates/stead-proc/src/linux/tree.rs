@@ -12,7 +12,7 @@ use stead_core::signal::Signal;
 
 use super::cgroup::Cgroup;
 use super::identity::Process;
-use super::procfs::{self, Stat};
+use super::procfs::{self, Environments, Stat};
 
 /// How a run's processes are known.
 #[derive(Debug)]
@@ -41,10 +41,11 @@ pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {
     let main = tree
         .main
         .filter(|(pid, ticks)| all.iter().all(|s| s.pid != *pid || s.start_ticks == *ticks));
-    let is_root = |stat: &Stat| {
+    let mut environments = Environments::new();
+    let mut is_root = |stat: &Stat| {
         stat.parent == own
             || main.is_some_and(|(pid, _)| stat.pid == pid || stat.session == pid)
-            || procfs::has_variable(stat.pid, tree.mark.as_bytes())
+            || environments.holds(stat.pid, tree.mark.as_bytes())
     };
     let roots = all.iter().filter(|stat| stat.pid != own && is_root(stat));
     let mut inside: BTreeSet<u32> = roots.map(|stat| stat.pid).collect();
@@ -65,9 +66,10 @@ pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {
 /// The newest run that anything alive was started by, found by its mark alone: `NAME=value` with the
 /// run's number right after `mark_prefix`. With it, its main process (the leader of its session).
 pub fn newest_marked(mark_prefix: &str) -> io::Result<Option<(u64, Process)>> {
-    let run_of = |stat: &Stat| {
-        let value = procfs::variable_after(stat.pid, mark_prefix.as_bytes())?;
-        std::str::from_utf8(&value).ok()?.parse::<u64>().ok()
+    let mut environments = Environments::new();
+    let mut run_of = |stat: &Stat| {
+        let value = environments.after(stat.pid, mark_prefix.as_bytes())?;
+        std::str::from_utf8(value).ok()?.parse::<u64>().ok()
     };
     let all = procfs::all()?;
     let leaders = all.iter().filter(|stat| !stat.zombie && stat.session == stat.pid);
