@@ -19,7 +19,7 @@ pub enum NameError {
     FirstCharacter(char),
     #[error("an instance is named SERVICE.N, like `orders.0`")]
     NoIndex,
-    #[error("a name may not be longer than {max} characters; this one has {len}", max = NAME_LEN_MAX)]
+    #[error("a name may not be longer than {NAME_LEN_MAX} characters; this one has {len}")]
     TooLong { len: usize },
 }
 

@@ -83,9 +83,12 @@ fn make(
     let stream = |name: &str| Pipe::open_for_run(&PathBuf::from(name)).map_err(BeginError::Fifo);
     let (out, err) = (stream("out")?, stream("err")?);
     let own = |text: &str| text.to_owned();
-    let mut env: Vec<_> = launch.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    env.push((own("STEAD_INSTANCE"), launch.instance.to_string()));
-    env.push((own(MARK_VARIABLE), format!("{}#{}", folder.display(), run.0)));
+    // The mark first: it is found however large the rest is.
+    let mut env = vec![
+        (own(MARK_VARIABLE), format!("{}#{}", folder.display(), run.0)),
+        (own("STEAD_INSTANCE"), launch.instance.to_string()),
+    ];
+    env.extend(launch.env.iter().map(|(name, value)| (name.clone(), value.clone())));
     env.extend_from_slice(more);
     let spec = SpawnSpec {
         argv,

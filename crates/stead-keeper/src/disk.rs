@@ -5,7 +5,8 @@
 //! when this thread is stuck, it empties the pipes itself, so that the service can write on.
 
 use std::collections::VecDeque;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,8 +22,8 @@ use crate::journal_file::JournalFile;
 use crate::log_chain::LogChain;
 use crate::retention::Retention;
 
-/// A write that takes longer than this counts as stuck.
-pub(crate) const STUCK_AFTER: Duration = Duration::from_millis(500);
+/// A write that takes longer than this counts as stuck. A busy disk can make one wait for a second.
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(2);
 /// Records that wait for a disk; past it the oldest are lost, and the newest, which hold the
 /// memory, are not.
 const RECORDS_WAITING_MAX: usize = 256;
@@ -72,6 +73,8 @@ struct Queue {
     settled: u64,
     /// Lost since the thread last took a look at the queue.
     lost: usize,
+    /// A new `spec.json` that is not on disk yet.
+    spec: Option<Vec<u8>>,
 }
 
 impl Disk {
@@ -128,6 +131,12 @@ impl Disk {
         drop(queue);
         self.shared.wakeup.wake();
         number
+    }
+
+    /// Puts these bytes in the place of `spec.json`, as soon as the disk takes them.
+    pub(crate) fn replace_spec(&self, bytes: Vec<u8>) {
+        lock(&self.shared.queue).spec = Some(bytes);
+        self.shared.wakeup.wake();
     }
 
     /// Waits until that record is on disk, for so long at most; `false` when it is not.
@@ -233,14 +242,15 @@ impl Worker {
         loop {
             let stop = self.shared.stop.load(Ordering::Relaxed);
             self.retention.set_keep(self.shared.keep.load(Ordering::Relaxed));
-            let journal = self.write_records();
+            let journal = self.write_spec().and_then(|()| self.write_records());
             let output = self.store_output();
             self.shared.busy_since_ms.store(0, Ordering::Relaxed);
             let trouble = journal.err().or(output.as_ref().err().cloned());
             let troubled = trouble.is_some();
             self.tell(trouble);
             let moved = output.unwrap_or(0);
-            if stop && moved == 0 {
+            let left = !lock(&self.shared.queue).records.is_empty();
+            if stop && moved == 0 && (!left || troubled) {
                 return;
             }
             if troubled {
@@ -266,6 +276,20 @@ impl Worker {
             thread::sleep(REST);
         }
         self.shared.wakeup.clear();
+    }
+
+    fn write_spec(&self) -> Result<(), String> {
+        let Some(bytes) = lock(&self.shared.queue).spec.clone() else { return Ok(()) };
+        self.shared.begin_work();
+        let place = self.folder.join("spec.json");
+        replace_file(&place, &bytes)
+            .map_err(|error| format!("the spec cannot be kept: {error}"))?;
+        let mut queue = lock(&self.shared.queue);
+        // A newer one may have come meanwhile.
+        if queue.spec.as_ref() == Some(&bytes) {
+            queue.spec = None;
+        }
+        Ok(())
     }
 
     fn write_records(&mut self) -> Result<(), String> {
@@ -329,6 +353,15 @@ impl Worker {
             self.shared.news.wake();
         }
     }
+}
+
+/// Whoever reads the file sees the old bytes or the new ones, whenever they look.
+fn replace_file(place: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = place.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    fs::rename(&temporary, place)
 }
 
 /// Takes the older half of a pipe's lines out of it when it is more than half full; says how many

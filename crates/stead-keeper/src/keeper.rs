@@ -174,7 +174,9 @@ impl Keeper {
             let ended = reap_all()?.into_iter().find(|ended| ended.pid == pid);
             self.main_ended(ended);
         }
-        if recovered.restarting && alive {
+        // Begun by another spec than the one that holds now: its restart did not come to pass.
+        let outdated = self.told.run_mark.is_some_and(|mark| mark != file::mark(&self.launch));
+        if alive && (recovered.restarting || outdated) && self.instance.goal() == Goal::Up {
             self.feed(Input::Restart);
         }
         if self.instance.goal() == Goal::Down {
@@ -254,6 +256,7 @@ impl Keeper {
         };
         let pid = current.pid;
         self.current = Some(current);
+        self.told.run_mark = Some(file::mark(&self.launch));
         // Only as a fault is the gate opened before the journal knows who is behind it.
         let (held, early) = if self.options.faults.no_gate {
             (None, Some(held.release()))
@@ -497,7 +500,11 @@ impl Keeper {
     }
 
     fn update(&mut self, launch: Launch) {
+        if file::mark(&launch) == file::mark(&self.launch) {
+            return;
+        }
         self.disk.set_keep(launch.log.keep.0);
+        self.disk.replace_spec(file::encode(LAUNCH_FORMAT, &launch));
         let goal = self.instance.goal();
         self.launch = launch;
         self.note(Event::SpecChanged);

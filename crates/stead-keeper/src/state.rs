@@ -26,6 +26,8 @@ pub(crate) struct Told {
     dropped_at_ms: u64,
     stalled: Option<String>,
     boot: Option<String>,
+    /// The mark of the spec that the last run was begun by.
+    pub(crate) run_mark: Option<u32>,
 }
 
 /// Dropped output is journalled this often at most.
@@ -36,7 +38,8 @@ const UPGRADE_FLUSH_WITHIN: Duration = Duration::from_secs(1);
 impl Told {
     pub(crate) fn from_memory(memory: Option<&Memory>) -> Self {
         let last_exit = memory.and_then(|memory| memory.last_exit.clone());
-        Self { last_exit, boot: boot_id().ok(), ..Self::default() }
+        let run_mark = memory.and_then(|memory| memory.run_mark);
+        Self { last_exit, run_mark, boot: boot_id().ok(), ..Self::default() }
     }
 }
 
@@ -48,7 +51,7 @@ pub(crate) fn exit_of(ended: Option<Ended>) -> Exit {
     };
     let core = if core_dumped { ", core dumped" } else { "" };
     let reason = match (&code, &signal) {
-        (Some(0), _) => "ended by itself with exit code 0".to_owned(),
+        (Some(0), _) => "exit code 0".to_owned(),
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("killed by SIG{signal}{core}"),
         (None, None) => "unknown".to_owned(),
@@ -86,6 +89,7 @@ impl Keeper {
                 (Some(Ending::Shutdown { goal: Goal::Up }), Rest::Down) => Rest::Waiting,
                 (_, rest) => rest,
             },
+            run_mark: self.told.run_mark,
             process: if phase.run().is_some() { process } else { None },
             last_exit: self.told.last_exit.clone(),
         }

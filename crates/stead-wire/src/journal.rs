@@ -164,6 +164,9 @@ pub struct Memory {
     pub failures: u32,
     pub restarts: u64,
     pub rest: Rest,
+    /// [`crate::file::mark`] of the spec that `last_run` was begun by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_mark: Option<u32>,
     /// The main process of `last_run`, while it may be alive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Identity>,

@@ -35,7 +35,8 @@ fn said(rig: &Rig, lines: usize) -> Vec<String> {
 #[test]
 fn a_run_inherits_nothing_but_what_it_is_given() {
     let script = "env | sort; umask; pwd; id -u; cat /proc/self/oom_score_adj; \
-                  grep -E 'NoNewPrivs|SigIgn|SigBlk' /proc/self/status; ls -l /proc/self/fd | wc -l; \
+                  grep -E 'NoNewPrivs|SigIgn|SigBlk' /proc/self/status; \
+                  ls -l /proc/self/fd | wc -l; \
                   echo end; exec sleep 1000";
     let mut rig = shell(script);
     rig.launch.env = BTreeMap::from(
@@ -195,6 +196,21 @@ fn a_new_spec_is_taken_up_by_a_new_run_and_kept_by_the_next_keeper() {
     assert_eq!(said(&rig, 2), ["old", "new"]);
     let mark = stead_wire::file::mark(&rig.launch);
     rig.wait_until("by the new spec", |r| r.launch_mark == mark && r.run == 2);
+    rig.kill_keeper();
+    rig.start_as_it_is();
+    rig.wait_until("the next keeper has it too", |r| r.launch_mark == mark && r.run == 2);
+}
+
+#[test]
+fn a_run_begun_by_an_older_spec_is_followed_by_one_begun_by_the_new_one() {
+    let mut rig = shell("echo old; exec sleep 1000");
+    rig.start();
+    said(&rig, 1);
+    // As if the keeper was killed after the spec was kept and before the run was replaced.
+    rig.kill_keeper();
+    rig.launch.argv[2] = "echo new; exec sleep 1000".into();
+    rig.start();
+    assert_eq!(said(&rig, 2), ["old", "new"]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What a keeper promises, shown on real processes, and each protection shown to be needed.
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod disks;
 mod kills;

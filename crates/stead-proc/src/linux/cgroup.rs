@@ -20,7 +20,8 @@ pub struct Cgroup {
 }
 
 impl CgroupHome {
-    /// Makes the home of an owner's folder below this process's own cgroup; `None` where that is not possible.
+    /// Makes the home of an owner's folder below this process's own cgroup; `None` where that is
+    /// not possible.
     ///
     /// Under systemd nothing is made by hand: that hierarchy has one writer, and it is not us.
     ///

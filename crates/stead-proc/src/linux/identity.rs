@@ -59,7 +59,7 @@ impl Process {
             Err(rustix::io::Errno::SRCH) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        // Read after the hold was taken: if the pid was used again in between, the start time tells.
+        // Read after the hold was taken: if the pid was used again before, the start time tells.
         let ticks = start_ticks(pid)?;
         Ok(ticks.map(|start_ticks| Self { pid, start_ticks, pidfd }))
     }

@@ -36,7 +36,8 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(own))?)
 }
 
-/// Asks the kernel to kill anything else first when memory runs out; `false` when it is not allowed.
+/// Asks the kernel to kill anything else first when memory runs out; `false` when that is not
+/// allowed.
 pub fn outlive_services() -> bool {
     const KEEPER_OOM_SCORE_ADJ: &str = "-900";
     fs::write("/proc/self/oom_score_adj", KEEPER_OOM_SCORE_ADJ).is_ok()

@@ -100,8 +100,8 @@ impl Pipe {
         Ok(end)
     }
 
-    /// Takes at least this many waiting bytes out of the pipe, up to a line end if there is one, and
-    /// says how many they were.
+    /// Takes at least this many waiting bytes out of the pipe, up to a line end if there is one,
+    /// and says how many they were.
     pub fn discard_lines(&self, at_least: usize) -> io::Result<usize> {
         let mut end = None;
         self.peek(|offset, chunk| {

@@ -63,8 +63,8 @@ pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {
     Ok(held.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-/// The newest run that anything alive was started by, found by its mark alone: `NAME=value` with the
-/// run's number right after `mark_prefix`. With it, its main process (the leader of its session).
+/// The newest run that anything alive was started by, found by its mark alone: `NAME=value` with
+/// the run's number right after `mark_prefix`. With it, its main process (leader of its session).
 pub fn newest_marked(mark_prefix: &str) -> io::Result<Option<(u64, Process)>> {
     let mut environments = Environments::new();
     let mut run_of = |stat: &Stat| {
