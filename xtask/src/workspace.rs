@@ -56,7 +56,7 @@ impl Binaries {
     /// reach build scripts, nor what else is built in this workspace.
     fn build(selection: &[&str]) -> Result<Self> {
         let host = host()?;
-        let flags = format!("target.{host}.rustflags = ['-C', 'target-feature=+crt-static']");
+        let flags = format!("target.{host}.rustflags = ['-C', 'target-feature=+crt-static', '-C', 'relocation-model=static']");
         let mut build = cargo(&["build", "--release", "--target", &host, "--config", &flags])?;
         process::run(build.args(selection))?;
         Ok(Self { folder: target()?.join(host).join("release") })

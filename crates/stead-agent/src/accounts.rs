@@ -46,8 +46,8 @@ pub(crate) enum NoAccount {
     Account(#[from] stead_proc::AccountError),
     #[error("all {ACCOUNTS_MAX} account numbers of this root are taken; set `user`")]
     AllTaken,
-    #[error("`user = \"{0}\"` needs an agent that runs as root; this one does not")]
-    NotRoot(String),
+    #[error("`{field} = \"{value}\"` needs an agent that runs as root; this one does not")]
+    NotRoot { field: &'static str, value: String },
     #[error("the account's number could not be kept in `accounts.json`: {0}")]
     Write(io::Error),
 }
@@ -115,18 +115,20 @@ impl Accounts {
         spec: &Spec,
     ) -> Result<Whom, NoAccount> {
         let group = spec.group.as_deref();
-        match &spec.user {
-            Some(user) => {
+        let needs_root = |field, value: &str| NoAccount::NotRoot { field, value: value.into() };
+        match (&spec.user, group) {
+            (Some(user), _) if stead_proc::is_root() => {
                 let account = stead_proc::account(user, group)?;
-                if stead_proc::is_root() {
-                    return Ok(Whom { account: Some(account), user: Some(user.clone()) });
-                }
-                if account.uid != stead_proc::own_uid() || group.is_some() {
-                    return Err(NoAccount::NotRoot(user.clone()));
+                Ok(Whom { account: Some(account), user: Some(user.clone()) })
+            }
+            (_, Some(group)) if !stead_proc::is_root() => Err(needs_root("group", group)),
+            (Some(user), _) => {
+                if stead_proc::account(user, None)?.uid != stead_proc::own_uid() {
+                    return Err(needs_root("user", user));
                 }
                 Ok(Whom { account: None, user: Some(user.clone()) })
             }
-            None if stead_proc::is_root() => {
+            (None, _) if stead_proc::is_root() => {
                 let uid = self.allot(layout, service)?;
                 let gid = match group {
                     // Only the group is looked up: its number does not depend on the user.
@@ -136,7 +138,7 @@ impl Accounts {
                 let account = Account { uid, gid, groups: vec![gid] };
                 Ok(Whom { account: Some(account), user: Some(format!("stead-{service}")) })
             }
-            None => Ok(Whom { account: None, user: None }),
+            (None, _) => Ok(Whom { account: None, user: None }),
         }
     }
 }

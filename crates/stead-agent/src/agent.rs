@@ -11,6 +11,7 @@ use stead_core::reconcile::{Seen, SeenInstance, Step, reconcile};
 use stead_wire::api::PlanState;
 use stead_wire::journal::Event;
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::Ended;
@@ -38,11 +39,16 @@ pub(crate) const START_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Accounts that are not there are looked for again after this.
 const RESOLVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
+/// How an agent ends that has nothing left to look after.
+const ALL_DOWN: Ended = Ended::Down { left: Vec::new() };
+
 /// The state of the agent. One task has it.
 pub(crate) struct Agent {
     pub(crate) layout: Layout,
     pub(crate) host: String,
     pub(crate) until_down: bool,
+    /// The most instances that a plan may hold.
+    pub(crate) instances_max: usize,
     /// The keeper that instances are given, inside the kit.
     pub(crate) keeper: PathBuf,
     pub(crate) crash: Crash,
@@ -111,10 +117,13 @@ impl Agent {
             Message::Ask(Ask::Plan { to }) => drop(to.send(self.plan_state())),
             Message::Ask(Ask::PutPlan { put, to }) => self.put_plan(*put, to),
             Message::Ask(Ask::Refresh { to }) => drop(to.send(self.refresh())),
-            Message::Ask(Ask::Snapshot { to }) => drop(to.send(self.snapshot())),
+            Message::Ask(Ask::Snapshot { silent, to }) => drop(to.send(self.snapshot(&silent))),
             Message::ChildEnded => self.reap_children(),
             Message::Done(Done::Applied { stored, wanted }) => self.applied(*stored, wanted),
             Message::Done(Done::Buried { instance, retired }) => self.buried(&instance, retired),
+            Message::Done(Done::Prepared { instance, mark, prepared }) => {
+                self.prepared(&instance, mark, prepared);
+            }
             Message::Done(Done::Resolved { generation, wanted }) => {
                 self.resolved(generation, wanted);
             }
@@ -122,6 +131,40 @@ impl Agent {
                 self.keeper_started(&instance, started);
             }
             Message::Link { instance, link, said } => self.heard(&instance, link, said),
+        }
+    }
+
+    /// Answers who asks while the agent ends, until nobody is served any more: what is told is
+    /// still so, but nothing more is done.
+    pub(crate) async fn answer_last(
+        &mut self,
+        messages: &mut Receiver<Message>,
+        mut serving: JoinHandle<()>,
+        ended: &Ended,
+    ) {
+        loop {
+            let message = tokio::select! {
+                _ = &mut serving => return,
+                message = messages.recv() => message,
+            };
+            match message {
+                Some(Message::Ask(Ask::Down { to })) if *ended == ALL_DOWN => {
+                    drop(to.send(Ok(self.plan_state())));
+                }
+                Some(Message::Ask(Ask::Plan { to })) => drop(to.send(self.plan_state())),
+                Some(Message::Ask(Ask::Refresh { to })) => drop(to.send(BTreeMap::new())),
+                Some(Message::Ask(Ask::Snapshot { silent, to })) => {
+                    drop(to.send(self.snapshot(&silent)));
+                }
+                // Who asked sees by the dropped answer that the agent ends.
+                Some(
+                    Message::Ask(Ask::Act { .. } | Ask::Down { .. } | Ask::PutPlan { .. })
+                    | Message::ChildEnded
+                    | Message::Done(_)
+                    | Message::Link { .. },
+                )
+                | None => (),
+            }
         }
     }
 

@@ -98,8 +98,8 @@ impl Reader {
         let is_new = self.wish.since.is_none_or(|since| line.at >= since);
         let is_about = match (&self.wish.instances, &line.instance, &line.event) {
             (None, _, _) | (Some(_), Some(_), _) => true,
-            (Some(instances), None, Event::KeeperLost { instance, .. }) => {
-                instances.iter().any(|wanted| wanted.to_string() == *instance)
+            (Some(instances), None, Event::KeeperLost { keeper_of, .. }) => {
+                instances.iter().any(|wanted| wanted.to_string() == *keeper_of)
             }
             (Some(_), None, _) => false,
         };
@@ -184,7 +184,7 @@ mod tests {
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("events"), [record(at, 1), record(at + 10, 2)].concat()).unwrap();
         }
-        let lost = |name: &str| Event::KeeperLost { instance: name.into(), pid: 1 };
+        let lost = |name: &str| Event::KeeperLost { keeper_of: name.into(), pid: 1 };
         let agent = [lost("a.0"), lost("b.0")]
             .map(|event| frame::encode(&Record { at: 20, event, memory: None }));
         fs::write(layout.events(), agent.concat()).unwrap();

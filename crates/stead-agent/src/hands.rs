@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
-use stead_core::launch::Launch;
+use stead_core::launch::{Account, Launch};
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
 use stead_proc::FolderLock;
 use stead_wire::file;
 use stead_wire::frame::{self, Framed};
-use stead_wire::journal::{Event, Record, Stream};
+use stead_wire::journal::{Event, Record};
 use tokio::sync::mpsc::Sender;
 
 use crate::accounts::Accounts;
 use crate::crash::{Crash, CrashPoint};
 use crate::host::{self, AllWanted};
-use crate::layout::Layout;
+use crate::layout::{InstanceError, Layout};
 use crate::message::Message;
 use crate::store::{self, Found, Stored};
 
@@ -38,6 +38,12 @@ pub(crate) enum Job {
     /// Remove the folder of an instance whose keeper has ended, if the instance was retired.
     Bury {
         instance: InstanceName,
+    },
+    /// Have ready what an instance needs to run as this account.
+    Prepare {
+        instance: InstanceName,
+        mark: u32,
+        account: Option<Account>,
     },
     /// Fill in the host's side of a plan once more: an account may be there by now.
     Resolve(Box<Stored>),
@@ -57,6 +63,7 @@ pub(crate) struct Start {
 pub(crate) enum Done {
     Applied { stored: Box<Stored>, wanted: Result<AllWanted, io::Error> },
     Buried { instance: InstanceName, retired: bool },
+    Prepared { instance: InstanceName, mark: u32, prepared: Result<(), String> },
     Resolved { generation: u64, wanted: AllWanted },
     Started { instance: InstanceName, started: Result<Started, String> },
 }
@@ -108,6 +115,11 @@ impl Hands {
                 let retired = self.bury(&instance);
                 Done::Buried { instance, retired }
             }
+            Job::Prepare { instance, mark, account } => {
+                let prepared = self.layout.make_instance(&instance, account.as_ref());
+                let prepared = prepared.map_err(|error| error.to_string());
+                Done::Prepared { instance, mark, prepared }
+            }
             Job::Resolve(stored) => {
                 let wanted = host::all_wanted(&self.layout, &stored, &mut self.accounts);
                 Done::Resolved { generation: stored.generation, wanted }
@@ -143,12 +155,10 @@ impl Hands {
         let is_kept = kept.is_some();
         let launch = kept.or_else(|| start.wanted.clone()).ok_or(StartError::NoLaunch)?;
         let account = launch.account.as_ref();
-        self.layout.make_instance(&start.instance, account).map_err(StartError::Folders)?;
-        let mut fifos = Vec::new();
-        for fifo in Stream::ALL.map(|stream| folder.join(stream.as_str())) {
-            stead_proc::make_fifo(&fifo, account).map_err(StartError::Fifo)?;
-            fifos.push(stead_proc::open_fifo(&fifo).map_err(StartError::Fifo)?);
-        }
+        self.layout.make_instance(&start.instance, account)?;
+        let open = |fifo: PathBuf| stead_proc::open_fifo(&fifo).map_err(StartError::Fifo);
+        let fifos = self.layout.fifos(&start.instance).into_iter().map(open);
+        let fifos = fifos.collect::<Result<_, _>>()?;
         if !is_kept {
             let bytes = file::encode(LAUNCH_FORMAT, &launch);
             store::replace(&path, &bytes).map_err(StartError::Launch)?;
@@ -169,10 +179,10 @@ impl Hands {
 /// Why a keeper could not be started.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("its pipes could not be made: {0}")]
+    #[error("its pipes could not be opened: {0}")]
     Fifo(io::Error),
-    #[error("its folders could not be made: {0}")]
-    Folders(io::Error),
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     #[error("`spec.json` could not be written: {0}")]
     Launch(io::Error),
     #[error(

@@ -8,6 +8,20 @@ use std::path::{Path, PathBuf};
 use stead_core::launch::Account;
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
+use stead_wire::journal::Stream;
+
+use crate::hand_over::{HandOverError, hand_over};
+
+/// Why an instance has not all that it needs on disk.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstanceError {
+    #[error("its pipes could not be made: {0}")]
+    Fifos(io::Error),
+    #[error("its folders could not be made: {0}")]
+    Folders(io::Error),
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
+}
 
 /// The folders of an agent.
 #[derive(Clone, Debug)]
@@ -92,24 +106,30 @@ impl Layout {
         Ok(())
     }
 
-    /// Makes the folders of an instance; `data` and `tmp` belong to its account.
+    /// Makes the folders and pipes of an instance. `data` and `tmp` with what is in them, and the
+    /// pipes, belong to its account.
     pub(crate) fn make_instance(
         &self,
         name: &InstanceName,
         account: Option<&Account>,
-    ) -> io::Result<()> {
+    ) -> Result<(), InstanceError> {
         let folder = self.instance(name);
-        make_folder(&folder, CLOSED)?;
-        make_folder(&folder.join("log"), CLOSED)?;
-        for own in [self.data(name), self.tmp(name)] {
-            make_folder(&own, CLOSED)?;
-            if let Some(account) = account
-                && fs::metadata(&own)?.uid() != account.uid
-            {
-                stead_proc::own(&own, account)?;
-            }
+        let own = [self.data(name), self.tmp(name)];
+        for folder in [&folder, &folder.join("log")].into_iter().chain(&own) {
+            make_folder(folder, CLOSED).map_err(InstanceError::Folders)?;
+        }
+        for fifo in self.fifos(name) {
+            stead_proc::make_fifo(&fifo, account).map_err(InstanceError::Fifos)?;
+        }
+        for (folder, account) in own.iter().zip(account.into_iter().cycle()) {
+            hand_over(folder, account)?;
         }
         Ok(())
+    }
+
+    /// The pipes that an instance writes its streams into.
+    pub(crate) fn fifos(&self, name: &InstanceName) -> [PathBuf; 2] {
+        Stream::ALL.map(|stream| self.instance(name).join(stream.as_str()))
     }
 
     /// Removes what an instance that has left must not leave behind; its data stays.

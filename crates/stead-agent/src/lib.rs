@@ -21,6 +21,7 @@ mod api;
 mod clock;
 mod crash;
 mod events;
+mod hand_over;
 mod hands;
 mod host;
 mod journal;

@@ -37,6 +37,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const REQUESTS_MAX: usize = 16;
 const ANSWERS_MAX: usize = 64;
 
+/// Of these, requests for a report: a keeper that is stopped must still be handed what counts.
+const REPORTS_MAX: usize = 4;
+
 /// What the socket does not take at once; two launches of the largest size.
 const UNWRITTEN_MAX: usize = 2 * LINE_LEN_MAX;
 
@@ -267,7 +270,17 @@ impl Talk {
     }
 
     fn ask(&mut self, asked: Asked) {
-        if self.askers.len() >= ANSWERS_MAX || self.unwritten.len() > UNWRITTEN_MAX {
+        let answers_max = match asked.request {
+            Request::Report => REPORTS_MAX,
+            Request::Restart
+            | Request::Retire
+            | Request::Signal { .. }
+            | Request::Start
+            | Request::Update { .. }
+            | Request::Upgrade { .. }
+            | Request::Want { .. } => ANSWERS_MAX,
+        };
+        if self.askers.len() >= answers_max || self.unwritten.len() > UNWRITTEN_MAX {
             return refuse(asked.asker, "its keeper does not answer");
         }
         let mut line = serde_json::to_vec(&asked.request).expect("requests always serialize");

@@ -7,7 +7,7 @@
 //!                   └───────────── Done ─────────────┘
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stead_core::names::InstanceName;
 use stead_wire::api::{PlanPut, PlanState, Refusal};
@@ -84,11 +84,13 @@ pub(crate) enum Ask {
         put: Box<PlanPut>,
         to: oneshot::Sender<Result<PlanState, PutRefused>>,
     },
-    /// Ask every keeper for fresh counters.
+    /// Ask every keeper for a fresh report.
     Refresh {
-        to: oneshot::Sender<Vec<Answer>>,
+        to: oneshot::Sender<Passed>,
     },
     Snapshot {
+        /// Instances whose keepers were asked and did not answer.
+        silent: BTreeSet<String>,
         to: oneshot::Sender<Snapshot>,
     },
 }

@@ -19,8 +19,20 @@ use crate::host::{self, AllWanted};
 use crate::message::PutRefused;
 use crate::store::Stored;
 
-/// The most instances a host takes: each costs the agent three descriptors of the usual 1024.
-pub const INSTANCES_MAX: usize = 300;
+/// The most instances a host takes, if its limit of open files lets it.
+pub const INSTANCES_MAX: usize = 1000;
+
+/// Files that an agent holds open for each instance: two pipes and a connection.
+const FILES_PER_INSTANCE: u64 = 3;
+
+/// Files that are left for everything else: connections, logs that are read.
+const FILES_OWN: u64 = 256;
+
+/// The most instances for an agent that may hold so many files open.
+pub(crate) fn instances_max(open_files_max: u64) -> usize {
+    let for_files = open_files_max.saturating_sub(FILES_OWN) / FILES_PER_INSTANCE;
+    usize::try_from(for_files).unwrap_or(usize::MAX).min(INSTANCES_MAX)
+}
 
 /// What going down may take beyond the time that the instances have to stop.
 pub const DOWN_MARGIN: Duration = Duration::from_secs(10);
@@ -76,7 +88,7 @@ impl Agent {
             );
             return Some(stale(because));
         }
-        bad_plan(&put.plan).map(PutRefused::Bad)
+        bad_plan(&put.plan, self.instances_max).map(PutRefused::Bad)
     }
 
     fn change_plan(
@@ -198,16 +210,21 @@ fn not_down(left: &[String]) -> Refusal {
 }
 
 /// Why a plan can never be carried out.
-fn bad_plan(plan: &Plan) -> Option<Refusal> {
+fn bad_plan(plan: &Plan, instances_max: usize) -> Option<Refusal> {
     let refuse = |because: String| Refusal {
         what: "the plan was not taken".into(),
         because,
         try_this: "put a plan that was made from a fleet file by a `stead` of the same version"
             .into(),
     };
-    if plan.instances.len() > INSTANCES_MAX {
+    if plan.instances.len() > instances_max {
         let count = plan.instances.len();
-        return Some(refuse(format!("it holds {count} instances; a host takes {INSTANCES_MAX}")));
+        let refusal = refuse(format!("it holds {count} instances; this host takes {instances_max}"));
+        if instances_max == INSTANCES_MAX {
+            return Some(refusal);
+        }
+        let try_this = "raise the hard limit of open files (`ulimit -Hn`) and start the agent anew";
+        return Some(Refusal { try_this: try_this.into(), ..refusal });
     }
     let mut needs = Needs::new();
     for (name, spec) in &plan.instances {
@@ -232,6 +249,14 @@ mod tests {
     use stead_core::names::InstanceName;
 
     #[test]
+    fn the_limit_of_open_files_bounds_the_instances() {
+        let cases = [(0, 0), (1024, 256), (4096, 1000), (u64::MAX, 1000)];
+        for (files, instances) in cases {
+            assert_eq!(instances_max(files), instances, "{files}");
+        }
+    }
+
+    #[test]
     fn a_plan_that_can_never_be_carried_out_is_refused_with_the_reason() {
         let needing = |need: &str| {
             let mut spec = spec(&["x"]);
@@ -249,10 +274,10 @@ mod tests {
             (plan([("a.0", needing("b")), ("b.0", needing("a"))]), Some("in a ring: a, b")),
             (plan([("a.0", spec(&[]))]), Some("`a.0` has nothing to run")),
             (plan([("a.0", bad_env)]), Some("\"A=B\"")),
-            (Plan { instances: many, ..plan([]) }, Some("a host takes 300")),
+            (Plan { instances: many, ..plan([]) }, Some("this host takes 1000")),
         ];
         for (plan, because) in cases {
-            let refusal = bad_plan(&plan);
+            let refusal = bad_plan(&plan, INSTANCES_MAX);
             match (&refusal, because) {
                 (None, None) => (),
                 (Some(refusal), Some(because)) => {

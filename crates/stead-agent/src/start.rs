@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::accounts::Accounts;
 use crate::agent::Agent;
@@ -28,6 +29,7 @@ use crate::journal::Journal;
 use crate::kit;
 use crate::layout::Layout;
 use crate::message::{MESSAGES_MAX, Message};
+use crate::plan_change::instances_max;
 use crate::status::Own;
 use crate::store::{self, Found};
 
@@ -91,6 +93,7 @@ const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
 
 /// Is an agent until it is told to end. Blocks the thread.
 pub fn run(options: Options) -> Result<Ended, AgentError> {
+    stead_proc::raise_open_files();
     let (layout, _lock) = take_root(&options.root)?;
     let kit = |source| AgentError::Kit { program: options.keeper_program.clone(), source };
     let keeper = kit::install(&layout, &options.keeper_program).map_err(kit)?;
@@ -142,10 +145,8 @@ async fn be(
     let serving = serve(&agent, listener, messages, ending);
     let ended = agent.run(&mut waiting, pin!(ends.next())).await;
     agent.say_ended(&ended);
-    // Who is asked nothing more must not wait for an answer.
-    drop(waiting);
     drop(end);
-    let _ = serving.await;
+    agent.answer_last(&mut waiting, serving, &ended).await;
     Ok(ended)
 }
 
@@ -154,7 +155,7 @@ fn serve(
     listener: UnixListener,
     messages: mpsc::Sender<Message>,
     ending: watch::Receiver<()>,
-) -> tokio::task::JoinHandle<()> {
+) -> JoinHandle<()> {
     let root = agent.layout.root().to_string_lossy().into_owned();
     let own = Own { host: agent.host.clone(), root };
     let api = Api::new(messages, agent.layout.clone(), own);
@@ -189,6 +190,7 @@ fn agent(
     let mut agent = Agent {
         host: options.host.clone().unwrap_or_else(host_name),
         until_down: options.until_down,
+        instances_max: instances_max(stead_proc::open_files_max()),
         keeper,
         crash: Crash(options.crash_at),
         hands: hands.start(messages.clone())?,

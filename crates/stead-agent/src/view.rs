@@ -45,6 +45,7 @@ pub(crate) enum KeeperIs {
 #[derive(Clone, Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) keeper: KeeperIs,
+    pub(crate) keeper_pid: Option<u32>,
     pub(crate) report: Option<&'a Report>,
     pub(crate) spec: Option<&'a Spec>,
     /// The plan holds it no more.
@@ -85,11 +86,13 @@ impl Facts<'_> {
                 "its keeper is gone and is being replaced; the service itself is not touched"
                     .into(),
             ),
-            KeeperIs::Silent => notes.push(
-                "its keeper does not answer; the service itself is not touched, but is not \
-                 restarted either until its keeper goes on"
-                    .into(),
-            ),
+            KeeperIs::Silent => {
+                let pid = self.keeper_pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+                notes.push(format!(
+                    "its keeper{pid} does not answer; the service itself is not touched, but is \
+                     not restarted either until its keeper goes on"
+                ));
+            }
             KeeperIs::Absent | KeeperIs::Heard | KeeperIs::Leaving | KeeperIs::Starting => (),
         }
         if self.leaving {
@@ -125,17 +128,15 @@ fn report_notes(report: &Report, now: WallMs) -> Vec<String> {
 /// What the spec asks for and this version does not do: never dropped in silence.
 fn unkept_notes(spec: &Spec) -> Vec<String> {
     let mut notes = Vec::new();
-    let probes: Vec<&str> = [("ready", &spec.ready), ("live", &spec.live)]
-        .into_iter()
-        .filter(|(_, probe)| probe.is_some())
-        .map(|(name, _)| name)
-        .collect();
-    if !probes.is_empty() {
-        let probes = probes.join(" and ");
-        notes.push(format!("`{probes}` is read, but this version does not probe yet"));
-    }
-    if !spec.limits.is_empty() {
-        notes.push("`limits` are read, but this version does not enforce them yet".into());
+    let unprobed = match (&spec.ready, &spec.live) {
+        (None, None) => None,
+        (Some(_), None) => Some("`ready` is"),
+        (None, Some(_)) => Some("`live` is"),
+        (Some(_), Some(_)) => Some("`ready` and `live` are"),
+    };
+    let unkept = [unprobed, (!spec.limits.is_empty()).then_some("`limits` are")];
+    for subject in unkept.into_iter().flatten() {
+        notes.push(format!("{subject} read, but not acted on yet"));
     }
     notes
 }
@@ -156,6 +157,7 @@ mod tests {
 
     const QUIET: Facts<'_> = Facts {
         keeper: KeeperIs::Heard,
+        keeper_pid: Some(41),
         report: None,
         spec: None,
         leaving: false,
@@ -202,7 +204,16 @@ mod tests {
                 PhaseName::Failed,
                 vec!["there is no user `x` on this host; tried again in 30 s"],
             ),
-            (Facts { spec: Some(&limited), ..QUIET }, PhaseName::Starting, vec!["`limits`"]),
+            (
+                Facts { keeper: KeeperIs::Silent, report: Some(&waiting), ..QUIET },
+                PhaseName::Waiting,
+                vec!["its keeper (pid 41) does not answer", "starts again"],
+            ),
+            (
+                Facts { spec: Some(&limited), ..QUIET },
+                PhaseName::Starting,
+                vec!["`limits` are read, but not acted on yet"],
+            ),
         ];
         for (facts, phase, notes) in cases {
             assert_eq!(facts.phase(), phase, "{facts:?}");

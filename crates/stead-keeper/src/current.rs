@@ -55,7 +55,7 @@ pub(crate) fn begin(
 ) -> Result<(Current, Held), BeginError> {
     let cgroup = home.map(|home| home.run(run.0)).transpose().map_err(BeginError::Cgroup)?;
     let held = make(folder, launch, cgroup.as_ref(), run, &launch.argv, &[])?;
-    let main = Process::open(held.pid(), held.start_ticks()).map_err(BeginError::Hold)?;
+    let main = Some(held.hold().map_err(BeginError::Hold)?);
     let current = Current {
         run,
         pid: held.pid(),

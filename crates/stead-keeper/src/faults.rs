@@ -18,6 +18,7 @@ pub(crate) enum CrashPoint {
     Started,
     /// An exit was seen and is not in the journal.
     ExitSeen,
+    /// It was handed to the journal.
     ExitJournalled,
     /// The old run is gone; the next one is not begun.
     BetweenRuns,

@@ -11,8 +11,8 @@ use stead_core::launch::Launch;
 use stead_core::machine::{Action, Goal, Input, Instance, Phase, Policy, RunId, step};
 use stead_core::units::{Millis, millis};
 use stead_proc::{
-    Cgroup, CgroupHome, Ended, Fires, FolderLock, Held, Signals, boot_ms, carried_state, random,
-    reap_all, wait,
+    CgroupHome, Ended, Fires, FolderLock, Held, Signals, boot_ms, carried_state, random, reap_all,
+    wait,
 };
 use stead_wire::file;
 use stead_wire::journal::{Event, Exit};
@@ -72,8 +72,6 @@ pub(crate) struct Keeper {
     control: Control,
     /// What is to be fed to the machine, with the event to journal once it was.
     inputs: VecDeque<(Input, Option<Event>)>,
-    /// Cgroups of ended runs, removed when there is time.
-    old_cgroups: Vec<Cgroup>,
     /// The keeper ends when the instance is down: it was told to retire, or the host goes down.
     pub(crate) ending: Option<Ending>,
 }
@@ -117,7 +115,6 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         instance: recovered.instance,
         current: None,
         inputs: VecDeque::new(),
-        old_cgroups: Vec::new(),
         ending: None,
         lock: Some(lock),
         options,
@@ -176,7 +173,9 @@ impl Keeper {
         }
         // Begun by another spec than the one that holds now: its restart did not come to pass.
         let outdated = self.told.run_mark.is_some_and(|mark| mark != file::mark(&self.launch));
-        if alive && (recovered.restarting || outdated) && self.instance.goal() == Goal::Up {
+        // A run that has ended meanwhile is followed by another one whatever its policy says.
+        let began = self.current.is_some();
+        if began && (recovered.restarting || outdated) && self.instance.goal() == Goal::Up {
             self.feed(Input::Restart);
         }
         if self.instance.goal() == Goal::Down {
@@ -245,7 +244,7 @@ impl Keeper {
 
     fn spawn(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeFork, &self.folder);
-        self.drop_old_run();
+        self.current = None;
         let begun = begin(&self.folder, &self.launch, self.home.as_ref(), run);
         let (current, held) = match begun {
             Ok(begun) => begun,
@@ -325,21 +324,14 @@ impl Keeper {
         let gone = |current: &&Current| current.sweeping && (no_tree || current.is_gone());
         if let Some(current) = self.current.as_ref().filter(gone) {
             let run = current.run;
-            self.drop_old_run();
+            self.current = None;
             self.options.faults.reach(CrashPoint::BetweenRuns, &self.folder);
             self.feed(Input::Gone { run });
         }
     }
 
-    fn drop_old_run(&mut self) {
-        // Removed later: the next run should not wait for it.
-        self.old_cgroups.extend(self.current.take().and_then(|current| current.cgroup));
-    }
-
     fn wait_and_look(&mut self) -> Result<(), KeepError> {
-        for cgroup in self.old_cgroups.drain(..) {
-            cgroup.remove();
-        }
+        self.disk.flush();
         let timeout = self.timeout();
         let progress = self.current.as_ref().and_then(|current| current.progress.as_ref());
         let main = self.current.as_ref().and_then(|current| current.main.as_ref());
@@ -353,6 +345,8 @@ impl Keeper {
         // Each look is cheap and finds nothing when nothing happened, so all are taken.
         self.look_at_progress();
         self.look_at_children();
+        // Nothing waits less well than a service that is down.
+        self.carry_out_inputs();
         self.look_at_sweep();
         self.look_at_requests()?;
         self.look_at_disk();
@@ -391,7 +385,7 @@ impl Keeper {
                 self.options.faults.reach(CrashPoint::Started, &self.folder);
             }
             Err(error) => {
-                self.drop_old_run();
+                self.current = None;
                 self.spawn_failed(run, crate::chain(&error));
             }
         }

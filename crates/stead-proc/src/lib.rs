@@ -11,7 +11,7 @@ mod imp;
 pub use imp::account::{AccountError, account, is_root, own_uid};
 pub use imp::cgroup::{Cgroup, CgroupHome};
 pub use imp::crash::crash;
-pub use imp::detach::{reap, spawn_detached};
+pub use imp::detach::{open_files_max, raise_open_files, reap, spawn_detached};
 pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
 pub use imp::identity::{Process, boot_id, is_own_child, start_ms, start_ticks};
 pub use imp::local::{LocalListener, LocalStream};

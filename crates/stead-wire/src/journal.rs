@@ -60,7 +60,7 @@ pub enum Event {
     },
     /// An instance's keeper was found dead; another one follows.
     KeeperLost {
-        instance: String,
+        keeper_of: String,
         pid: u32,
     },
     KeeperStarted {

@@ -80,7 +80,7 @@ pub(crate) fn events() -> Vec<EventLine> {
         Event::JournalStalled { run: 3 },
         Event::Dropped { stream: Stream::Err, bytes: 2048, why: text("the disk is full") },
         Event::Damaged { file: text("events"), bytes: 12, what: text("torn") },
-        Event::KeeperLost { instance: text("orders.0"), pid: 4600 },
+        Event::KeeperLost { keeper_of: text("orders.0"), pid: 4600 },
         Event::Adopted { run: 3, pid: 4701 },
         Event::KeeperUpgraded { pid: 4601, version: text("0.2.0") },
         Event::SpecChanged,
@@ -94,7 +94,10 @@ pub(crate) fn events() -> Vec<EventLine> {
     let of_agent = |event: &Event| {
         matches!(
             event,
-            Event::AgentStarted { .. } | Event::AgentStopped { .. } | Event::Planned { .. }
+            Event::AgentStarted { .. }
+                | Event::AgentStopped { .. }
+                | Event::KeeperLost { .. }
+                | Event::Planned { .. }
         )
     };
     let line = |(n, event): (u64, Event)| EventLine {

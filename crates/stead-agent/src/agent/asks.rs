@@ -1,5 +1,7 @@
 //! What the API asks of the agent's state.
 
+use std::collections::BTreeSet;
+
 use stead_core::machine::PhaseName;
 use stead_core::names::InstanceName;
 use stead_core::reconcile::{Seen, unmet_need};
@@ -50,18 +52,19 @@ impl Agent {
         Ok(answer)
     }
 
-    /// Asks every keeper for fresh counters.
-    pub(super) fn refresh(&self) -> Vec<Answer> {
-        let ask = |kept: &Kept| {
+    /// Asks every keeper that was heard of for a fresh report.
+    pub(super) fn refresh(&self) -> Passed {
+        let ask = |(name, kept): (&InstanceName, &Kept)| {
             let (to, answer) = oneshot::channel();
-            kept.link()?.ask(Request::Report, Asker::Api(to)).ok()?;
-            Some(answer)
+            let asked = kept.link()?.ask(Request::Report, Asker::Api(to));
+            Some((name.to_string(), asked.map(|()| answer)))
         };
-        self.kept.values().filter_map(ask).collect()
+        self.kept.iter().filter_map(ask).collect()
     }
 
-    /// Everything the agent knows, for status and reasons.
-    pub(super) fn snapshot(&self) -> Snapshot {
+    /// Everything the agent knows, for status and reasons; `silent` are instances whose keepers
+    /// have just been asked and did not answer.
+    pub(super) fn snapshot(&self, silent: &BTreeSet<String>) -> Snapshot {
         let seen = self.seen();
         let mut troubles: Vec<String> = self.troubles.values().cloned().collect();
         if self.journal.lost() > 0 {
@@ -72,11 +75,11 @@ impl Agent {
             generation: self.generation(),
             fleet: self.stored.as_ref().map(|stored| stored.plan.fleet.to_string()),
             troubles,
-            views: self.known().iter().map(|name| self.view(name, &seen)).collect(),
+            views: self.known().iter().map(|name| self.view(name, &seen, silent)).collect(),
         }
     }
 
-    fn view(&self, name: &InstanceName, seen: &Seen) -> View {
+    fn view(&self, name: &InstanceName, seen: &Seen, silent: &BTreeSet<String>) -> View {
         let kept = self.kept.get(name);
         let spec = self.stored.as_ref().and_then(|stored| stored.plan.instances.get(name));
         let report = kept.and_then(|kept| kept.report.clone());
@@ -85,8 +88,13 @@ impl Agent {
         let again_in = |at: Instant| at.saturating_duration_since(now);
         let unmet = self.stored.as_ref().zip(spec).filter(|_| kept.is_none());
         let unmet = unmet.and_then(|(stored, spec)| unmet_need(&stored.plan, seen, spec));
+        let keeper = match keeper_is(kept) {
+            KeeperIs::Heard if silent.contains(&name.to_string()) => KeeperIs::Silent,
+            other => other,
+        };
         let facts = Facts {
-            keeper: keeper_is(kept),
+            keeper,
+            keeper_pid: kept.and_then(Kept::keeper_pid),
             report: report.as_deref(),
             spec,
             leaving: spec.is_none() && self.stored.is_some(),
@@ -99,7 +107,7 @@ impl Agent {
             kept.map_or(spec.and_then(|spec| spec.release.as_ref()), |kept| kept.release.as_ref());
         View {
             phase: facts.phase(),
-            keeper_pid: kept.and_then(Kept::keeper_pid),
+            keeper_pid: facts.keeper_pid,
             has_ready_probe: spec.is_some_and(|spec| spec.ready.is_some()),
             release: release.map(|digest| digest.as_str().to_owned()),
             notes: facts.notes(),

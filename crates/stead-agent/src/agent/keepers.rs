@@ -170,7 +170,7 @@ impl Agent {
         kept.keeper = Keeper::Dead { start_at: now + kept.deaths.note(now) };
         kept.asked.forget();
         self.log.say(&format!("`{name}`: its keeper {pid} is gone; another one follows"));
-        self.journal.note(Event::KeeperLost { instance: name.to_string(), pid });
+        self.journal.note(Event::KeeperLost { keeper_of: name.to_string(), pid });
     }
 
     /// Takes note of a folder that was removed, or kept because its instance was not retired.
@@ -184,30 +184,57 @@ impl Agent {
 
     /// Tells a keeper to end its instance and itself.
     pub(super) fn retire(&mut self, name: &InstanceName) {
-        self.errand(name, Request::Retire, Errand::Retire);
-    }
-
-    /// Hands a keeper the launch that the plan wants.
-    pub(super) fn update(&mut self, name: &InstanceName) {
-        if let Some(Ok(wanted)) = self.wanted.get(name) {
-            let launch = wanted.launch.clone();
-            self.errand(name, Request::Update { launch }, Errand::Update);
+        if self.errand(name, Request::Retire, Errand::Retire)
+            && let Some(kept) = self.kept.get_mut(name)
+        {
+            kept.asked.retire = true;
         }
     }
 
-    fn errand(&mut self, name: &InstanceName, request: Request, errand: Errand) {
-        let wanted = self.wanted.get(name).and_then(|wanted| wanted.as_ref().ok());
+    /// Begins to bring an instance to the launch that the plan wants: its account may be another,
+    /// so the folders come first.
+    pub(super) fn update(&mut self, name: &InstanceName) {
+        let Some(Ok(wanted)) = self.wanted.get(name) else { return };
+        let (mark, account) = (wanted.mark, wanted.launch.account.clone());
         let Some(kept) = self.kept.get_mut(name) else { return };
         // Without a link it waits for the keeper's next report.
-        let Some(link) = kept.link() else { return };
-        if link.ask(request, Asker::Agent(errand)).is_err() {
+        if kept.link().is_some() {
+            kept.asked.update = Some(mark);
+            self.do_job(Job::Prepare { instance: name.clone(), mark, account });
+        }
+    }
+
+    /// Hands a keeper the launch that its instance's folders are ready for now.
+    pub(super) fn prepared(
+        &mut self,
+        name: &InstanceName,
+        mark: u32,
+        prepared: Result<(), String>,
+    ) {
+        let Some(Ok(wanted)) = self.wanted.get(name) else { return };
+        let launch = wanted.launch.clone();
+        let Some(kept) = self.kept.get_mut(name) else { return };
+        // The plan or the connection is another by now: then it is begun again.
+        if wanted.mark != mark || kept.asked.update != Some(mark) {
             return;
         }
-        match errand {
-            Errand::Retire => kept.asked.retire = true,
-            Errand::Update => kept.asked.update = wanted.map(|wanted| wanted.mark),
-            Errand::Upgrade => (),
+        if let Err(why) = prepared {
+            self.log.say(&format!("`{name}` keeps its old spec: {why}"));
+            let trouble = format!("it keeps its old spec: {why}; mend that, then `stead up` again");
+            kept.trouble = Some(trouble);
+            return;
         }
+        if !self.errand(name, Request::Update { launch }, Errand::Update)
+            && let Some(kept) = self.kept.get_mut(name)
+        {
+            kept.asked.update = None;
+        }
+    }
+
+    /// Asks a keeper for something; without a link that waits for its next report.
+    fn errand(&mut self, name: &InstanceName, request: Request, errand: Errand) -> bool {
+        let link = self.kept.get(name).and_then(|kept| kept.link());
+        link.is_some_and(|link| link.ask(request, Asker::Agent(errand)).is_ok())
     }
 
     /// Takes what accounts were found for the instances that had none.

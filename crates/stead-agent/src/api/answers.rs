@@ -1,6 +1,6 @@
 //! What the routes do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
@@ -31,11 +31,11 @@ use crate::names::select;
 use crate::status as told;
 use crate::why as reasons;
 
-/// Keepers are given this long to say something fresh before the status goes without it.
-const REFRESH_WITHIN: Duration = Duration::from_millis(250);
+/// Keepers are given this long to say something fresh; those that do not are shown as silent.
+const REFRESH_WITHIN: Duration = Duration::from_millis(500);
 
-/// Keepers are asked for fresh counters no more often than this.
-const REFRESH_EVERY: Duration = Duration::from_millis(500);
+/// Keepers are asked for fresh reports no more often than this, however many look.
+const REFRESH_EVERY: Duration = Duration::from_millis(200);
 
 /// A keeper must have taken an act within this; what follows from it takes its own time.
 const ACT_WITHIN: Duration = Duration::from_secs(5);
@@ -56,28 +56,46 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Refus
     Ok(Json(fresh_status(&api).await?))
 }
 
+/// When keepers were asked for fresh reports, and who did not answer.
+#[derive(Debug, Default)]
+pub(super) struct Refreshed {
+    at: Option<Instant>,
+    silent: BTreeSet<String>,
+}
+
 async fn fresh_status(api: &Api) -> Result<Status, Refused> {
-    if is_refresh_due(api) {
-        let answers = api.ask(|to| Ask::Refresh { to }).await?;
-        let deadline = Instant::now() + REFRESH_WITHIN;
-        for answer in answers {
-            // One that is late or gone is shown as it was last heard of.
-            let _ = timeout_at(deadline, answer).await;
-        }
-    }
-    let snapshot = api.ask(|to| Ask::Snapshot { to }).await?;
+    let silent = refresh(api).await?;
+    let snapshot = api.ask(|to| Ask::Snapshot { silent, to }).await?;
     let shared = api.0.clone();
     let status = move || told::status(&shared.own, snapshot, &shared.meter);
     tokio::task::spawn_blocking(status).await.map_err(|_| Refused::ending())
 }
 
-fn is_refresh_due(api: &Api) -> bool {
-    let mut at = api.0.refreshed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let is_due = at.is_none_or(|at| at.elapsed() >= REFRESH_EVERY);
-    if is_due {
-        *at = Some(Instant::now());
+/// Has every keeper say a fresh report, all at a time; says whose did not.
+async fn refresh(api: &Api) -> Result<BTreeSet<String>, Refused> {
+    // Who asks meanwhile waits, and is told the same.
+    let mut refreshed = api.0.refreshed.lock().await;
+    if refreshed.at.is_some_and(|at| at.elapsed() < REFRESH_EVERY) {
+        return Ok(refreshed.silent.clone());
     }
-    is_due
+    let answers = api.ask(|to| Ask::Refresh { to }).await?;
+    let deadline = Instant::now() + REFRESH_WITHIN;
+    refreshed.silent.clear();
+    for (name, answer) in answers {
+        let is_silent = match answer {
+            Err(_) => true,
+            Ok(answer) => match timeout_at(deadline, answer).await {
+                // The connection was lost meanwhile: the agent knows more of that.
+                Ok(Ok(Ok(())) | Err(_)) => false,
+                Ok(Ok(Err(_))) | Err(_) => true,
+            },
+        };
+        if is_silent {
+            refreshed.silent.insert(name);
+        }
+    }
+    refreshed.at = Some(Instant::now());
+    Ok(refreshed.silent.clone())
 }
 
 pub(super) async fn plan(State(api): State<Api>) -> Result<Json<PlanState>, Refused> {

@@ -19,8 +19,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use super::answers::Refreshed;
 use super::peer::Peer;
 use super::refused::Refused;
 use super::routes;
@@ -59,7 +60,7 @@ pub(super) struct Shared {
     pub(super) layout: Layout,
     pub(super) own: Own,
     pub(super) meter: Mutex<Meter>,
-    pub(super) refreshed_at: Mutex<Option<Instant>>,
+    pub(super) refreshed: tokio::sync::Mutex<Refreshed>,
     pub(super) streams: Arc<Semaphore>,
 }
 
@@ -70,7 +71,7 @@ impl Api {
             layout,
             own,
             meter: Mutex::default(),
-            refreshed_at: Mutex::default(),
+            refreshed: tokio::sync::Mutex::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         }))
     }

@@ -78,7 +78,7 @@ fn kill_keepers(rig: &mut Rig, kills: u32) -> Faults {
     let (out_n, out) = faults_of(&rig.output(Stream::Out), "out");
     let (err_n, err) = faults_of(&rig.output(Stream::Err), "err");
     let rate = (out_n + err_n) as f64 / elapsed.as_secs_f64();
-    println!("{kills} kills, {out_n} + {err_n} lines, {rate:.0} lines/s, {out:?}, {err:?}");
+    eprintln!("{kills} kills, {out_n} + {err_n} lines, {rate:.0} lines/s, {out:?}, {err:?}");
     let starts = rig.events().iter().filter(|e| matches!(e, Event::Starting { .. })).count();
     assert_eq!(starts, 1, "no second copy was ever started");
     Faults {

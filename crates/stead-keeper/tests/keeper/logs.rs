@@ -52,7 +52,7 @@ fn a_flood_far_past_the_cap_drops_nothing_and_stays_below_it() {
     wait_for_line(&rig, lines - 1);
     assert_eq!(rig.report().unwrap().log.dropped_bytes, 0);
     assert!(most <= keep, "{most} bytes on disk are more than {keep}");
-    println!(
+    eprintln!(
         "flood of {} MiB at {:.0} MB/s, cat into a file {:.0} MB/s, most on disk {} MiB",
         flood / MIB,
         flood as f64 / 1e6 / seconds,

@@ -40,19 +40,24 @@ impl CgroupHome {
     }
 
     /// The cgroup of the run with this number, made if it is not there.
+    ///
+    /// There are two, used in turn: a run begins only when nothing of the one before it is alive,
+    /// save while one replaces the other. Making one for each run would cost every restart.
     pub fn run(&self, number: u64) -> io::Result<Cgroup> {
-        let folder = self.folder.join(format!("run-{number}"));
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => (),
-        }
-        let held = File::open(&folder)?;
+        let folder = self.folder.join(format!("run-{}", number % 2));
+        let held = match File::open(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir(&folder)?;
+                File::open(&folder)?
+            }
+            opened => opened?,
+        };
         Ok(Cgroup { folder, held })
     }
 
-    /// Removes the home if nothing is left in it.
+    /// Removes the home with both cgroups, if nothing is left in them.
     pub fn remove(&self) {
-        let _ = fs::remove_dir(&self.folder);
+        remove_below(&self.folder);
     }
 }
 
@@ -87,11 +92,6 @@ impl Cgroup {
     /// Kills everything in it and below it at once.
     pub fn kill(&self) -> io::Result<()> {
         OpenOptions::new().write(true).open(self.folder.join("cgroup.kill"))?.write_all(b"1")
-    }
-
-    /// Removes it, with what the service made below it. Only an empty one goes.
-    pub fn remove(&self) {
-        remove_below(&self.folder);
     }
 }
 

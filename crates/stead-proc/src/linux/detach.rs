@@ -7,11 +7,30 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{
+    Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid,
+};
+
+/// The limit of open files as it was before [`raise_open_files`].
+static OPEN_FILES_BEFORE: OnceLock<Rlimit> = OnceLock::new();
+
+/// Lets this process hold as many files open as it ever may. What [`spawn_detached`] starts gets
+/// the limit of before: programs that use `select` break with more, and inherit what we have.
+pub fn raise_open_files() {
+    let before = *OPEN_FILES_BEFORE.get_or_init(|| getrlimit(Resource::Nofile));
+    // Up to the hard limit is always allowed; if not, it stays as it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, ..before });
+}
+
+/// How many files this process may hold open.
+pub fn open_files_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
 
 /// Starts a program in a session of its own, in `/`, with nothing on its streams but `stderr`
-/// appended to a file. It stays our child until we end; [`reap`] it then.
+/// appended to a file, and the limit of open files that we were started with. It stays our child until we end; [`reap`] it then.
 pub fn spawn_detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<u32> {
     let mut command = Command::new(program);
     command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
@@ -19,11 +38,15 @@ pub fn spawn_detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) ->
         Some(path) => OpenOptions::new().append(true).create(true).mode(0o640).open(path)?.into(),
         None => Stdio::null(),
     });
+    let open_files = OPEN_FILES_BEFORE.get().copied();
     #[expect(unsafe_code, reason = "setsid between fork and exec has no safe form")]
-    // SAFETY: setsid is async-signal-safe and touches no memory of ours.
+    // SAFETY: setsid and setrlimit are async-signal-safe and touch no memory of ours.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             rustix::process::setsid()?;
+            if let Some(before) = open_files {
+                setrlimit(Resource::Nofile, before)?;
+            }
             Ok(())
         });
     }

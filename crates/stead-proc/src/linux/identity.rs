@@ -50,6 +50,13 @@ impl Process {
         Ok(found.filter(|process| process.start_ticks == start_ticks))
     }
 
+    /// Takes hold of a child that was not reaped yet: its pid cannot be another process's.
+    pub(crate) fn of_child(pid: u32, start_ticks: u64) -> io::Result<Self> {
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let raw = raw.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(Self { pid, start_ticks, pidfd: pidfd_open(raw, PidfdFlags::empty())? })
+    }
+
     /// Takes hold of whatever process has this pid now.
     pub fn open_any(pid: u32) -> io::Result<Option<Self>> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);

@@ -66,7 +66,8 @@ pub enum Fires {
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Takes over CHLD, TERM and INT, and ignores HUP and PIPE. Threads started later inherit it;
+    /// Takes over CHLD, TERM and INT, ignores HUP, and gives every other signal that was ignored by
+    /// whoever started this process its default action back. Threads started later inherit it;
     /// [`super::spawn::spawn`] undoes it in the child.
     #[expect(unsafe_code, reason = "signal sets and signalfd have no safe form")]
     pub fn take_over() -> io::Result<Self> {
@@ -81,6 +82,7 @@ impl Signals {
             if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());
             }
+            reset_ignored();
             libc::signal(libc::SIGHUP, libc::SIG_IGN);
             let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
             if fd < 0 {
@@ -103,6 +105,28 @@ impl Signals {
             }
         }
         fired
+    }
+}
+
+/// Sets every ignored signal but PIPE, which Rust itself ignores, to its default action.
+///
+/// # Safety
+/// Before other threads begin that count on an ignored signal.
+#[expect(unsafe_code, reason = "signal actions have no safe form")]
+unsafe fn reset_ignored() {
+    const IGNORED: u64 = 1;
+    // As the kernel has it: handler, flags, restorer, mask. The C library refuses to touch the two
+    // signals it uses itself; the kernel does not.
+    let mut action = [0_u64; 4];
+    let null = std::ptr::null_mut::<u64>();
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: both arrays are as long as the kernel's struct, and live through the call.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, null, action.as_mut_ptr(), 8);
+            if action[0] == IGNORED && signal != libc::SIGPIPE {
+                libc::syscall(libc::SYS_rt_sigaction, signal, [0_u64; 4].as_ptr(), null, 8);
+            }
+        }
     }
 }
 

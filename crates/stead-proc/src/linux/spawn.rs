@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::pipe::{PipeFlags, pipe_with};
 use stead_core::launch::Account;
 
-use super::identity;
+use super::identity::{self, Process};
 
 /// What to start.
 #[derive(Debug)]
@@ -64,6 +64,11 @@ impl Held {
 
     pub fn start_ticks(&self) -> u64 {
         self.start_ticks
+    }
+
+    /// Takes hold of the process. It is our child, so nobody else can have its pid.
+    pub fn hold(&self) -> io::Result<Process> {
+        Process::of_child(self.pid, self.start_ticks)
     }
 
     /// Opens the gate.
@@ -304,12 +309,9 @@ const SERVICE_OOM_SCORE_ADJ: &std::ffi::CStr = c"100";
 unsafe fn reset_signals() {
     // SAFETY: as run_child; the set is made by sigemptyset before it is read.
     unsafe {
-        // The C library refuses to touch the two signals it uses itself; the kernel does not. All
-        // zeroes is the default action.
-        let default = [0_u64; 4];
-        let null = std::ptr::null_mut::<u64>();
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), null, 8);
+        // The only ones that are ignored; exec itself gives handled ones their default back.
+        for signal in [libc::SIGHUP, libc::SIGPIPE] {
+            libc::signal(signal, libc::SIG_DFL);
         }
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

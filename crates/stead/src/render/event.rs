@@ -46,8 +46,8 @@ pub(crate) fn sentence(event: &Event) -> (Tone, String) {
         Event::JournalStalled { run } => {
             (Tone::Warn, format!("run {run} started before the slow journal could note it"))
         }
-        Event::KeeperLost { instance, pid } => {
-            (Tone::Bad, format!("the keeper of {instance} was lost (pid {pid})"))
+        Event::KeeperLost { keeper_of, pid } => {
+            (Tone::Bad, format!("the keeper of {keeper_of} was lost (pid {pid})"))
         }
         Event::KeeperStarted { pid, version } => {
             (Tone::Dim, format!("keeper {version} started (pid {pid})"))

@@ -44,7 +44,7 @@ fn row(input: &Input) -> usize {
     }
 }
 
-/// Checks a table with a row for every kind of input, and that no other run is mistaken for `RUN_2`.
+/// Checks a table with a row for every kind of input, and that no other run is taken for `RUN_2`.
 fn answers(from: Instance, table: &[Answer; 9]) {
     for (number, (input, action, after)) in table.iter().enumerate() {
         assert_eq!(row(input), number, "the table of {from:?} is out of order at {input:?}");
