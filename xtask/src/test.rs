@@ -61,9 +61,10 @@ pub(crate) fn run(test: &Test) -> Result<()> {
         command.args(["--lib", "--bins"]);
     } else {
         packages::ensure(PACKAGES)?;
-        let binaries = Binaries::shipped()?;
+        let binaries = Binaries::tested()?;
         command.env("STEAD_BIN", binaries.path("stead"));
         command.env("STEAD_KEEPER_BIN", binaries.path("stead-keeper"));
+        command.env("STEAD_PROBE_BIN", binaries.path("stead-probe"));
         stead = Some(binaries.path("stead"));
     }
     command.arg("--").args(&test.filters);

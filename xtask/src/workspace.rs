@@ -46,17 +46,25 @@ impl Binaries {
         Self::build(&["-p", "stead", "-p", "stead-keeper"])
     }
 
+    /// Builds what is shipped, and the service that the tests keep.
+    pub(crate) fn tested() -> Result<Self> {
+        Self::build(&["-p", "stead", "-p", "stead-keeper", "-p", "stead-probe"])
+    }
+
     /// Builds the small programs that the benchmarks start.
     pub(crate) fn probes() -> Result<Self> {
         Self::build(&["-p", "xtask", "--bin", "bench-probe", "--bin", "bench-floor"])
     }
 
-    /// Builds them static: they run on any Linux whatever its C library, and a keeper without
-    /// relocated library pages costs less memory. The target is named so that the flag does not
+    /// Builds them static: they run on any Linux whatever its C library, and a keeper that needs no
+    /// relocation at its start shares all but a few of its pages with the others. The target is named so that the flag does not
     /// reach build scripts, nor what else is built in this workspace.
     fn build(selection: &[&str]) -> Result<Self> {
         let host = host()?;
-        let flags = format!("target.{host}.rustflags = ['-C', 'target-feature=+crt-static', '-C', 'relocation-model=static']");
+        let flags = format!(
+            "target.{host}.rustflags = \
+             ['-C', 'target-feature=+crt-static', '-C', 'relocation-model=static']"
+        );
         let mut build = cargo(&["build", "--release", "--target", &host, "--config", &flags])?;
         process::run(build.args(selection))?;
         Ok(Self { folder: target()?.join(host).join("release") })

@@ -79,6 +79,9 @@ pub(crate) struct Unstarted {
     pub(crate) again_at: Instant,
 }
 
+/// An agent that had nothing to do for so long gives back the memory that its work has left.
+const TRIM_AFTER: Duration = Duration::from_millis(500);
+
 impl Agent {
     /// Works until it is told to end by [`Message`]s; `ends` resolves when a signal says so.
     pub(crate) async fn run(
@@ -86,6 +89,7 @@ impl Agent {
         messages: &mut Receiver<Message>,
         mut ends: impl Future<Output = ()> + Unpin,
     ) -> Ended {
+        let mut trimmed = false;
         loop {
             let wake_at = self.carry_on(Instant::now());
             if let Some(ended) = self.ended.take() {
@@ -94,8 +98,15 @@ impl Agent {
             let message = tokio::select! {
                 message = messages.recv() => message,
                 () = sleep_until(wake_at) => None,
+                () = tokio::time::sleep(TRIM_AFTER), if !trimmed => {
+                    stead_proc::trim_memory();
+                    stead_proc::trim_code();
+                    trimmed = true;
+                    None
+                }
                 () = &mut ends => return Ended::Signalled,
             };
+            trimmed &= message.is_none();
             let mut next = message;
             for _ in 0..MESSAGES_AT_ONCE {
                 let Some(message) = next else { break };

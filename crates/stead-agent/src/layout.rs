@@ -118,11 +118,12 @@ impl Layout {
         for folder in [&folder, &folder.join("log")].into_iter().chain(&own) {
             make_folder(folder, CLOSED).map_err(InstanceError::Folders)?;
         }
+        if let Some(account) = account {
+            own.iter().try_for_each(|folder| hand_over(folder, account))?;
+        }
+        // Last: while the folders cannot be handed over, what runs keeps its pipes.
         for fifo in self.fifos(name) {
             stead_proc::make_fifo(&fifo, account).map_err(InstanceError::Fifos)?;
-        }
-        for (folder, account) in own.iter().zip(account.into_iter().cycle()) {
-            hand_over(folder, account)?;
         }
         Ok(())
     }

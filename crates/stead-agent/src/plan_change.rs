@@ -219,7 +219,8 @@ fn bad_plan(plan: &Plan, instances_max: usize) -> Option<Refusal> {
     };
     if plan.instances.len() > instances_max {
         let count = plan.instances.len();
-        let refusal = refuse(format!("it holds {count} instances; this host takes {instances_max}"));
+        let refusal =
+            refuse(format!("it holds {count} instances; this host takes {instances_max}"));
         if instances_max == INSTANCES_MAX {
             return Some(refusal);
         }

@@ -93,6 +93,7 @@ const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
 
 /// Is an agent until it is told to end. Blocks the thread.
 pub fn run(options: Options) -> Result<Ended, AgentError> {
+    stead_proc::lean_memory();
     stead_proc::raise_open_files();
     let (layout, _lock) = take_root(&options.root)?;
     let kit = |source| AgentError::Kit { program: options.keeper_program.clone(), source };

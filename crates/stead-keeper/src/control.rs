@@ -84,7 +84,7 @@ impl Control {
 impl Connection {
     /// Reads what has come; `false` when the connection is over.
     fn receive(&mut self, requests: &mut Vec<(Asker, Request)>) -> bool {
-        let mut chunk = [0; 4096];
+        let mut chunk = [0; 1024];
         let open = loop {
             match self.stream.read(&mut chunk) {
                 Ok(Some(0)) | Err(_) => break false,

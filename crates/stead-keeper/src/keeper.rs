@@ -36,6 +36,8 @@ const DISK_LOOK_EVERY: Duration = Duration::from_millis(250);
 const STUCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long a keeper that ends waits for its disk.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
+/// A keeper that had nothing to do for so long gives memory back.
+const TRIM_AFTER: Duration = Duration::from_millis(500);
 /// How long a keeper waits for the one before it to let go of the folder.
 const LOCK_WITHIN: Duration = Duration::from_millis(500);
 
@@ -72,6 +74,8 @@ pub(crate) struct Keeper {
     control: Control,
     /// What is to be fed to the machine, with the event to journal once it was.
     inputs: VecDeque<(Input, Option<Event>)>,
+    /// When memory that the last work has left is given back.
+    trim_at: Option<Millis>,
     /// The keeper ends when the instance is down: it was told to retire, or the host goes down.
     pub(crate) ending: Option<Ending>,
 }
@@ -115,6 +119,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         instance: recovered.instance,
         current: None,
         inputs: VecDeque::new(),
+        trim_at: Some(now + TRIM_AFTER),
         ending: None,
         lock: Some(lock),
         options,
@@ -341,7 +346,10 @@ impl Keeper {
         watched.extend(self.control.watched());
         watched.extend(progress.map(AsFd::as_fd));
         watched.extend(main.map(AsFd::as_fd));
-        wait(&watched, timeout).map_err(KeepError::Wait)?;
+        let ready = wait(&watched, timeout).map_err(KeepError::Wait)?;
+        // The disk thread's news alone are no work of this one.
+        let worked = ready.iter().enumerate().any(|(place, ready)| *ready && place != 1);
+        self.trim_when_quiet(worked);
         // Each look is cheap and finds nothing when nothing happened, so all are taken.
         self.look_at_progress();
         self.look_at_children();
@@ -357,6 +365,16 @@ impl Keeper {
         Ok(())
     }
 
+    /// Gives memory back once nothing has happened for a while: there may be nothing for weeks.
+    fn trim_when_quiet(&mut self, worked: bool) {
+        if worked {
+            self.trim_at = Some(Millis(boot_ms()) + TRIM_AFTER);
+        } else if self.trim_at.is_some_and(|at| at <= Millis(boot_ms())) {
+            self.trim_at = None;
+            stead_proc::trim_memory();
+        }
+    }
+
     fn timeout(&self) -> Option<Duration> {
         let now = Millis(boot_ms());
         let deadline = self.instance.deadline(&self.policy()).map(|deadline| deadline - now);
@@ -367,7 +385,9 @@ impl Keeper {
         } else {
             self.disk.was_active().then_some(DISK_LOOK_EVERY.min(STUCK_AFTER))
         };
-        [deadline, sweep.map(|_| SWEEP_LOOK_EVERY), disk, lost_main].into_iter().flatten().min()
+        let trim = self.trim_at.map(|at| at - now);
+        let sweep = sweep.map(|_| SWEEP_LOOK_EVERY);
+        [deadline, sweep, disk, lost_main, trim].into_iter().flatten().min()
     }
 
     fn look_at_progress(&mut self) {
@@ -380,8 +400,6 @@ impl Keeper {
         match known {
             Ok(()) => {
                 self.feed_with(Input::Started { run }, Event::Started { run: run.0, pid });
-                // From here on there may be nothing to do for weeks.
-                stead_proc::trim_memory();
                 self.options.faults.reach(CrashPoint::Started, &self.folder);
             }
             Err(error) => {

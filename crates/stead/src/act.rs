@@ -109,11 +109,9 @@ async fn go_down(ctx: &mut Context, client: &Client, time: Duration) -> Result<W
             Ok(Waited::Reached)
         }
         // An agent that was to live until all is down may be gone before it has said so.
-        Err(
-            Failure::AgentLost { .. }
-            | Failure::AgentMissing { .. }
-            | Failure::AgentRefused { status: 503, .. },
-        ) if root::is_bare(client.root()) => {
+        Err(Failure::AgentLost { .. } | Failure::AgentMissing { .. })
+            if root::is_bare(client.root()) =>
+        {
             progress.clear()?;
             Ok(Waited::Reached)
         }

@@ -1,14 +1,19 @@
 //! `stead plan`: what `up` would change, and why. Reads only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 
 use serde::Serialize;
+use stead_core::launch::{HostSide, Launch, launch};
 use stead_core::names::{InstanceName, ServiceName};
 use stead_core::order::{Needs, start_order};
-use stead_core::plan::{Digest, Plan};
+use stead_core::plan::{Digest, Plan, Spec};
 use stead_core::reconcile::{Change, FieldChange, changes};
+use stead_core::template::Places;
 use stead_fleet::{Address, Stage};
 use stead_wire::api::PlanState;
+use stead_wire::file;
 
 use crate::Context;
 use crate::args::PlanArgs;
@@ -17,6 +22,8 @@ use crate::failure::Failure;
 use crate::fleet_file::{FleetFile, LocalFleet};
 use crate::release::PackError;
 use crate::render;
+
+const PLAN_FORMAT: &str = "stead-plan/1";
 
 /// What stands for a digest that is known only after a build.
 const BUILT_ON_UP: &str = "built on up";
@@ -29,7 +36,11 @@ pub(crate) struct Changes {
     /// The fleet that runs here now, and the number of its plan; 0 if there is none.
     pub(crate) running: Option<String>,
     pub(crate) generation: u64,
+    /// Whether an agent is there to keep it; `up` starts one.
+    pub(crate) has_agent: bool,
     pub(crate) instances: BTreeMap<InstanceName, Change>,
+    /// Those of them whose change is taken up only by a fresh run.
+    pub(crate) restarted: BTreeSet<InstanceName>,
     /// Services in the order they are started; stopped the other way round.
     pub(crate) order: Vec<ServiceName>,
     /// Services whose files are not there and are built by `up`.
@@ -47,9 +58,12 @@ pub(crate) async fn plan(ctx: &mut Context, args: PlanArgs) -> Result<(), Failur
     let (releases, built_on_up) = digests(&local)?;
     let next = local.plan(&releases);
     let client = ctx.client()?;
-    let now = current(&client).await?;
+    let asked = current(&client).await?;
+    let has_agent = asked.is_some();
+    // Without an agent its fleet runs on under its keepers.
+    let now = asked.map_or_else(|| stored(client.root()), |state| Ok(Some(state)))?;
     let now = now.unwrap_or(PlanState { generation: 0, plan: None });
-    let changes = compare(&local, &now, &next, built_on_up);
+    let changes = Changes { has_agent, ..compare(&local, &now, &next, built_on_up) };
     if args.json {
         return ctx.screen.json(&changes);
     }
@@ -63,6 +77,16 @@ pub(crate) async fn current(client: &Client) -> Result<Option<PlanState>, Failur
         Ok(state) => Ok(Some(state)),
         Err(Failure::AgentMissing { .. }) => Ok(None),
         Err(other) => Err(other),
+    }
+}
+
+/// The plan that the last agent left at a root; `None` if none did or nobody can tell: the next
+/// agent says then what is wrong with it.
+pub(crate) fn stored(root: &Path) -> Result<Option<PlanState>, Failure> {
+    match std::fs::read(root.join("plan.json")) {
+        Ok(bytes) => Ok(file::decode(PLAN_FORMAT, &bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Failure::Root { root: root.into(), source }),
     }
 }
 
@@ -107,6 +131,7 @@ fn compare(
             }
         }
     }
+    let running = now.plan.as_ref().filter(|plan| !plan.instances.is_empty());
     let remote = local.file.fleet.hosts().filter(|host| match host.address() {
         Address::Local => false,
         Address::Ssh(_) => true,
@@ -114,14 +139,35 @@ fn compare(
     Changes {
         fleet: next.fleet.to_string(),
         host: next.host.to_string(),
-        running: now.plan.as_ref().map(|plan| plan.fleet.to_string()),
+        running: running.map(|plan| plan.fleet.to_string()),
+        restarted: running.map(|plan| restarted(plan, next)).unwrap_or_default(),
         generation: now.generation,
+        has_agent: true,
         order: order(next),
         built_on_up,
         not_acted_on: not_acted_on(next),
         not_looked_at: remote.map(|host| host.name().to_string()).collect(),
         instances,
     }
+}
+
+/// The instances of both plans that would be launched in another way.
+fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
+    let both =
+        now.instances.iter().filter_map(|(name, old)| Some((name, old, next.instances.get(name)?)));
+    let changed = both.filter(|(name, old, new)| launched(name, old) != launched(name, new));
+    changed.map(|(name, _, _)| name.clone()).collect()
+}
+
+/// What of a spec enters its launch: with the same places on every host, and with the fields that
+/// the host's own side is made of.
+fn launched<'a>(
+    name: &InstanceName,
+    spec: &'a Spec,
+) -> (Launch, [&'a Option<String>; 2], &'a [String]) {
+    let places = Places { data: "{data}", release: "{release}", tmp: "{tmp}" };
+    let host = HostSide { places, account: None, env: BTreeMap::new() };
+    (launch(name, spec, host), [&spec.user, &spec.group], &spec.inherit)
 }
 
 fn order(plan: &Plan) -> Vec<ServiceName> {
@@ -158,5 +204,43 @@ impl Changes {
             Change::Change(fields) => fields,
             Change::Add | Change::Keep | Change::Remove => &[],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stead_fleet::Fleet;
+
+    fn plan(body: &str) -> Plan {
+        let text = format!("name = \"shop\"\n[service.a]\nrun = [\"/bin/a\"]\n{body}");
+        let fleet = Fleet::parse(&text);
+        let fleet = fleet.unwrap_or_else(|bad| panic!("{}", bad.render("", &text, false)));
+        fleet.plan(&fleet.local_host().unwrap(), &BTreeMap::new())
+    }
+
+    #[test]
+    fn only_what_a_run_is_given_restarts_it() {
+        let cases = [
+            ("", "", false),
+            ("", "env.A = 1", true),
+            ("", "inherit = [\"TOKEN\"]", true),
+            ("", "user = \"nobody\"", true),
+            ("", "group = \"daemon\"", true),
+            ("", "umask = \"077\"", true),
+            ("", "log.keep = \"1GiB\"", true),
+            ("", "restart = \"never\"", true),
+            ("", "stop.timeout = \"1s\"", true),
+            ("", "limits.memory = \"256MiB\"", false),
+            ("port.http = 1", "port.http = 2", false),
+            ("port.http = 1", "port.http = 1\nready = { tcp = true }", false),
+            ("port.http = 1", "port.http = 1\nlive = { tcp = true }", false),
+        ];
+        for (old, new, is_restarted) in cases {
+            let found = restarted(&plan(old), &plan(new));
+            assert_eq!(!found.is_empty(), is_restarted, "{old:?} / {new:?}");
+        }
+        let b = "\n[service.b]\nrun = [\"/bin/b\"]";
+        assert!(restarted(&plan(b), &plan(&format!("needs = [\"b\"]{b}"))).is_empty());
     }
 }

@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::fleet_file::{FleetFile, LocalFleet};
 use crate::interrupts::Interrupts;
-use crate::plan::current;
+use crate::plan::{current, stored};
 use crate::progress::Progress;
 use crate::release::Release;
 use crate::render::quantity;
@@ -96,12 +96,18 @@ async fn attend(
         }
         Ok(Waited::Reached) => (),
         Ok(waited) => return Ok(Attended::NotUp(waited)),
-        Err(Failure::Interrupted { .. }) => return Ok(Attended::Interrupted { was_up: false }),
+        Err(Failure::Interrupted { .. }) => {
+            progress.clear()?;
+            return Ok(Attended::Interrupted { was_up: false });
+        }
         Err(other) => return Err(other),
     }
     match interrupts.or(show::watch(client, &mut progress)).await {
         Ok(()) => Ok(Attended::Detached),
-        Err(Failure::Interrupted { .. }) => Ok(Attended::Interrupted { was_up: true }),
+        Err(Failure::Interrupted { .. }) => {
+            progress.clear()?;
+            Ok(Attended::Interrupted { was_up: true })
+        }
         Err(Failure::AgentLost { .. } | Failure::AgentMissing { .. })
             if root::is_bare(client.root()) =>
         {
@@ -120,10 +126,15 @@ async fn prepare(
     client: &Client,
     local: &LocalFleet<'_>,
 ) -> Result<BTreeMap<ServiceName, Release>, Failure> {
-    match current(client).await? {
-        Some(state) => refuse_other(&state, local, client)?,
-        None => drop(agent::keeper_program()?),
-    }
+    let state = match current(client).await? {
+        Some(state) => Some(state),
+        None => {
+            agent::keeper_program()?;
+            // The fleet of an agent that has ended runs on under its keepers.
+            stored(client.root())?
+        }
+    };
+    state.map_or(Ok(()), |state| refuse_other(&state, local, client))?;
     local.file.check_files(Stage::NotBuilt)?;
     local.build(&mut ctx.screen).await?;
     local.file.check_files(Stage::Built)?;
@@ -204,4 +215,12 @@ fn may_end(plan: &Plan) -> BTreeSet<String> {
         When::Failure | When::Never => true,
     });
     ends.map(|(name, _)| name.service().to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_host_takes_as_many_instances_as_a_fleet_file_may_put_on_it() {
+        assert_eq!(stead_fleet::INSTANCES_PER_HOST_MAX as usize, stead_agent::INSTANCES_MAX);
+    }
 }

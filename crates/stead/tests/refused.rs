@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 const GOOD: &str = "name = \"shop\"\n[service.web]\nrun = [\"sleep\", \"1000\"]\n";
 
@@ -12,17 +15,36 @@ const GOOD: &str = "name = \"shop\"\n[service.web]\nrun = [\"sleep\", \"1000\"]\
 struct Place {
     folder: PathBuf,
     root: PathBuf,
+    keeper: PathBuf,
 }
 
 impl Place {
+    /// Any program will do for a keeper that is never started.
     fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("refused-{}-{name}", std::process::id()));
+        Self::with(name, Path::new(env!("CARGO_TARGET_TMPDIR")), "/bin/true".into())
+    }
+
+    /// One that fleets run in: other users can reach it, and there is a keeper.
+    fn that_runs(name: &str) -> Self {
+        let told = std::env::var_os("STEAD_KEEPER_BIN").map(PathBuf::from);
+        let built = Path::new(env!("CARGO_BIN_EXE_stead")).with_file_name("stead-keeper");
+        let keeper = told.unwrap_or(built);
+        assert!(
+            keeper.is_file(),
+            "there is no keeper at `{}`: `cargo build -p stead-keeper` makes one, and \
+             `cargo xtask test` does that and runs the tests",
+            keeper.display()
+        );
+        Self::with(name, &std::env::temp_dir(), keeper)
+    }
+
+    fn with(name: &str, parent: &Path, keeper: PathBuf) -> Self {
+        let folder = parent.join(format!("stead-refused-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         let root = folder.join("root");
         fs::create_dir_all(root.join("releases/kept")).unwrap();
         fs::write(root.join("releases/kept/file"), "as it was").unwrap();
-        Self { folder, root }
+        Self { folder, root, keeper }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -36,8 +58,7 @@ impl Place {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stead"));
         command.args(args).current_dir(&self.folder).stdin(Stdio::null());
-        // Any program will do for a keeper that is never started.
-        command.env("STEAD_ROOT", &self.root).env("STEAD_KEEPER_BIN", "/bin/true");
+        command.env("STEAD_ROOT", &self.root).env("STEAD_KEEPER_BIN", &self.keeper);
         command.env_remove("NO_COLOR");
         command
     }
@@ -45,11 +66,16 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.root.join("plan.json").exists() {
+            // What a failed test has left running, with or without its agent.
+            let _ = self.stead(&["up", "--detach"]);
+            let _ = self.stead(&["down"]);
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Everything below a folder: path, mode, time of change and content.
+/// Everything below a root: path, mode, time of change and content; without what keepers write.
 fn contents(folder: &Path) -> Vec<String> {
     let mut all = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -57,9 +83,10 @@ fn contents(folder: &Path) -> Vec<String> {
         let mut items: Vec<PathBuf> =
             fs::read_dir(&folder).unwrap().map(|item| item.unwrap().path()).collect();
         items.sort();
-        for path in items {
+        for path in items.into_iter().filter(|path| !is_written_by_a_keeper(path)) {
             let there = path.symlink_metadata().unwrap();
-            let content = fs::read(&path).unwrap_or_default();
+            // Reading a pipe would wait for its writer.
+            let content = if there.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
             let modified = there.modified().unwrap();
             let mode = there.permissions().mode();
             all.push(format!("{} {mode:o} {modified:?} {content:?}", path.display()));
@@ -69,6 +96,12 @@ fn contents(folder: &Path) -> Vec<String> {
         }
     }
     all
+}
+
+fn is_written_by_a_keeper(path: &Path) -> bool {
+    let is_of_an_instance =
+        path.parent().and_then(Path::parent).is_some_and(|it| it.ends_with("instances"));
+    is_of_an_instance && (path.ends_with("events") || path.ends_with("log"))
 }
 
 fn check(place: &Place, args: &[&str], code: i32, said: &[&str]) {
@@ -183,6 +216,98 @@ fn without_an_agent_every_command_that_needs_one_says_so() {
     for args in commands {
         check(&place, args, 4, &["error: no agent at", "because", "try `stead up FILE`"]);
     }
+}
+
+/// Puts a fleet up, and returns once everything about that is on disk.
+fn up(place: &Place) {
+    let output = place.stead(&["up", "--detach"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    until("the plan is in the journal", || {
+        let events = String::from_utf8(place.stead(&["events"]).stdout).unwrap();
+        events.contains("plan 1 of fleet shop").then_some(())
+    });
+}
+
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // bounded poll
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn status(place: &Place) -> serde_json::Value {
+    serde_json::from_slice(&place.stead(&["status", "--json"]).stdout).unwrap()
+}
+
+#[test]
+fn what_a_running_agent_refuses_changes_nothing() {
+    let place = Place::that_runs("live");
+    place.write("stead.toml", GOOD);
+    place.write("other.toml", &GOOD.replace("shop", "bank").replace("[service", OTHER_SERVICE));
+    up(&place);
+    let other = ["fleet `shop` runs at this root, not `bank`", "because", "try"];
+    check(&place, &["up", "other.toml"], 6, &other);
+    check(&place, &["up", "other.toml", "--detach"], 6, &other);
+    for command in ["logs", "start", "stop", "restart", "why", "events"] {
+        let said = ["no service or instance `wbe`", "there are: web", "try `web`"];
+        check(&place, &[command, "wbe"], 2, &said);
+    }
+    check(&place, &["signal", "HUP", "web.7"], 2, &["`web.7`", "try `web.0`"]);
+    check(&place, &["logs", "web", "--grep", "("], 2, &["regular expression"]);
+
+    let before = contents(&place.root);
+    let answer = put_plan(&place, STALE);
+    assert!(answer.starts_with("HTTP/1.0 409 ") || answer.starts_with("HTTP/1.1 409 "), "{answer}");
+    assert!(answer.contains("replaces generation 0, and the host has generation 1"), "{answer}");
+    assert_eq!(contents(&place.root), before, "a stale plan has changed the root");
+    assert_eq!(status(&place)["instances"][0]["run"], 1);
+    assert!(place.stead(&["down"]).status.success());
+}
+
+/// A plan that replaces no plan, where there is one.
+const STALE: &str = r#"{"replaces":0,"plan":{"fleet":"shop","host":"local","instances":{}}}"#;
+
+/// Has something to pack and to build, were it not refused before.
+const OTHER_SERVICE: &str =
+    "[service.teller]\nrun = [\"./made\"]\nfiles = [\"made\"]\nbuild = \"touch made\"\n[service";
+
+#[test]
+fn another_fleet_is_refused_where_the_agent_has_ended_and_its_fleet_runs_on() {
+    let place = Place::that_runs("stopped");
+    place.write("stead.toml", GOOD);
+    place.write("other.toml", &GOOD.replace("shop", "bank").replace("[service", OTHER_SERVICE));
+    up(&place);
+    let before = status(&place);
+    let pid = before["agent"]["pid"].to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    until("the agent has ended", || (!place.root.join("agent.sock").exists()).then_some(()));
+    check(&place, &["up", "other.toml"], 6, &["fleet `shop` runs at this root, not `bank`"]);
+    assert!(!place.folder.join("made").exists(), "it was built");
+    let plan = String::from_utf8(place.stead(&["plan"]).stdout).unwrap();
+    assert!(plan.contains("1 unchanged") && plan.contains("no agent runs here"), "{plan}");
+    assert!(place.stead(&["up", "--detach"]).status.success());
+    assert_eq!(status(&place)["instances"][0]["pid"], before["instances"][0]["pid"]);
+    assert!(place.stead(&["down"]).status.success());
+    // What was taken down is in nobody's way.
+    let said = place.stead(&["up", "other.toml", "--detach", "--wait", "0s"]);
+    assert!(!String::from_utf8_lossy(&said.stderr).contains("runs at this root"));
+    assert!(place.folder.join("made").exists());
+    assert!(place.stead(&["down"]).status.success());
+}
+
+/// Asks the agent as no `stead` would.
+fn put_plan(place: &Place, body: &str) -> String {
+    let mut stream = UnixStream::connect(place.root.join("agent.sock")).unwrap();
+    let head = format!("PUT /v1/plan HTTP/1.0\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]

@@ -88,10 +88,10 @@ impl Agent {
         let again_in = |at: Instant| at.saturating_duration_since(now);
         let unmet = self.stored.as_ref().zip(spec).filter(|_| kept.is_none());
         let unmet = unmet.and_then(|(stored, spec)| unmet_need(&stored.plan, seen, spec));
-        let keeper = match keeper_is(kept) {
-            KeeperIs::Heard if silent.contains(&name.to_string()) => KeeperIs::Silent,
-            other => other,
-        };
+        let mut keeper = keeper_is(kept);
+        if keeper == KeeperIs::Heard && silent.contains(&name.to_string()) {
+            keeper = KeeperIs::Silent;
+        }
         let facts = Facts {
             keeper,
             keeper_pid: kept.and_then(Kept::keeper_pid),

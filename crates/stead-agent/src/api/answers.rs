@@ -35,7 +35,7 @@ use crate::why as reasons;
 const REFRESH_WITHIN: Duration = Duration::from_millis(500);
 
 /// Keepers are asked for fresh reports no more often than this, however many look.
-const REFRESH_EVERY: Duration = Duration::from_millis(200);
+const REFRESH_EVERY: Duration = Duration::from_millis(100);
 
 /// A keeper must have taken an act within this; what follows from it takes its own time.
 const ACT_WITHIN: Duration = Duration::from_secs(5);

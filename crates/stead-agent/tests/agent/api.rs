@@ -155,3 +155,31 @@ fn members_of_the_sockets_group_may_look_and_not_change_and_strangers_nothing() 
     stead_proc::set_mode(&socket, 0o666).unwrap();
     assert_eq!(ask_as(65534, 65534, "GET"), 40);
 }
+
+#[test]
+fn who_asks_an_agent_that_is_just_ending_gets_the_state_it_ends_with() {
+    const ASKERS_N: usize = 16;
+    let mut root = Root::without_keepers();
+    root.spawn(true, None);
+    support::until("the agent answers", || root.try_ask("GET", "/v1/status", "").ok());
+    root.put(&plan([]));
+    let socket = root.path().join("agent.sock");
+    let ask_until_gone = &|path: &str| {
+        let mut answers = Vec::new();
+        while let Ok(answer) = support::ask(&socket, "POST", path, "{}") {
+            answers.push((answer.status, answer.body));
+        }
+        answers
+    };
+    let path = |n: usize| if n.is_multiple_of(2) { "/v1/down" } else { "/v1/down?wait=false" };
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let ask = |n| scope.spawn(move || ask_until_gone(path(n)));
+        let asking: Vec<_> = (0..ASKERS_N).map(ask).collect();
+        asking.into_iter().flat_map(|asking| asking.join().unwrap()).collect()
+    });
+    assert!(!answers.is_empty());
+    for (status, body) in answers {
+        assert_eq!(status, 200, "{body}");
+    }
+    assert!(root.wait_ended().success());
+}

@@ -1,6 +1,7 @@
 //! Real agents, asked as their clients ask them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod accounts;
 mod api;
 mod keepers;
 mod support;

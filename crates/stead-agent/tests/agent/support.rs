@@ -49,17 +49,18 @@ impl Root {
         Self::new("/bin/true".into())
     }
 
-    /// A root with real keepers; `None` where there are none.
-    pub(crate) fn with_keepers() -> Option<Self> {
+    /// A root with real keepers.
+    pub(crate) fn with_keepers() -> Self {
         let told = std::env::var_os("STEAD_KEEPER_BIN").map(PathBuf::from);
-        let built = std::env::current_exe().unwrap().ancestors().nth(2)?.join("stead-keeper");
-        match told.or(Some(built)).filter(|path| path.is_file()) {
-            Some(keeper) => Some(Self::new(keeper)),
-            None => {
-                eprintln!("not tried: build stead-keeper or set STEAD_KEEPER_BIN");
-                None
-            }
-        }
+        let own = std::env::current_exe().unwrap();
+        let keeper = told.unwrap_or_else(|| own.ancestors().nth(2).unwrap().join("stead-keeper"));
+        assert!(
+            keeper.is_file(),
+            "there is no keeper at `{}`: `cargo build -p stead-keeper` makes one, and \
+             `cargo xtask test` does that and runs the tests",
+            keeper.display()
+        );
+        Self::new(keeper)
     }
 
     fn new(keeper: PathBuf) -> Self {
@@ -92,7 +93,17 @@ impl Root {
     }
 
     pub(crate) fn spawn(&mut self, until_down: bool, crash_at: Option<u32>) {
-        self.agent = Some(self.agent_command(until_down, crash_at).spawn().unwrap());
+        self.spawn_as(self.agent_command(until_down, crash_at));
+    }
+
+    /// Starts an agent by a command that was changed.
+    pub(crate) fn spawn_as(&mut self, mut command: Command) {
+        self.agent = Some(command.spawn().unwrap());
+    }
+
+    /// Lets services of other users pass through the root.
+    pub(crate) fn open_to_others(&self) {
+        stead_proc::set_mode(self.path(), 0o711).unwrap();
     }
 
     /// Kills the agent as a crash would.
@@ -190,6 +201,7 @@ pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: &str) -> std::i
 /// Asks again and again until there is an answer.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
+    // bounded poll
     loop {
         if let Some(answer) = ask() {
             return answer;

@@ -9,9 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use rustix::process::{
-    Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid,
-};
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
 
 /// The limit of open files as it was before [`raise_open_files`].
 static OPEN_FILES_BEFORE: OnceLock<Rlimit> = OnceLock::new();
@@ -30,8 +28,22 @@ pub fn open_files_max() -> u64 {
 }
 
 /// Starts a program in a session of its own, in `/`, with nothing on its streams but `stderr`
-/// appended to a file, and the limit of open files that we were started with. It stays our child until we end; [`reap`] it then.
+/// appended to a file, and the limit of open files that we were started with. It stays our child
+/// until we end; [`reap`] it then.
 pub fn spawn_detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<u32> {
+    // The handle is dropped on purpose: std neither waits for nor ends a child for that.
+    Ok(detached(program, args, stderr)?.spawn()?.id())
+}
+
+/// As [`spawn_detached`], without our environment, and with an allocator that keeps no freed memory
+/// at hand: what a small resident program has used once it may not need again for weeks.
+pub fn spawn_lean(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<u32> {
+    let mut command = detached(program, args, stderr)?;
+    command.env_clear().env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
+    Ok(command.spawn()?.id())
+}
+
+fn detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<Command> {
     let mut command = Command::new(program);
     command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(match stderr {
@@ -50,8 +62,7 @@ pub fn spawn_detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) ->
             Ok(())
         });
     }
-    // The handle is dropped on purpose: std neither waits for nor ends a child for that.
-    Ok(command.spawn()?.id())
+    Ok(command)
 }
 
 /// Takes note of the end of a child; `false` while it lives. One that is not ours has ended.

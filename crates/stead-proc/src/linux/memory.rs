@@ -16,11 +16,77 @@ pub fn lean_memory() {
     }
 }
 
-/// Gives back to the system what a burst of work has left unused.
+/// How far below its top a burst of work may have used the stack.
+const STACK_LEN_USED: usize = 64 << 10;
+const PAGE_LEN: usize = 4096;
+
+/// Gives back to the system what a burst of work has left unused: free memory of the allocator, and
+/// the part of this thread's stack that lies below its present depth.
+#[inline(never)]
 pub fn trim_memory() {
-    #[expect(unsafe_code, reason = "malloc_trim has no safe form")]
-    // SAFETY: malloc_trim only touches free memory of the allocator.
+    #[expect(unsafe_code, reason = "malloc_trim and madvise have no safe form")]
+    // SAFETY: malloc_trim only touches free memory of the allocator. The range lies a page below
+    // this very frame and holds nothing but frames that have returned; a main thread's stack is
+    // larger than it, and what is not mapped gives an error and nothing else.
     unsafe {
         libc::malloc_trim(0);
+        let local = 0_u8;
+        let depth = std::ptr::from_ref(&local).addr();
+        let top = (depth & !(PAGE_LEN - 1)) - PAGE_LEN;
+        libc::madvise((top - STACK_LEN_USED) as *mut _, STACK_LEN_USED, libc::MADV_DONTNEED);
+    }
+}
+
+/// Lets go of this program's own code and constants: what it still needs comes back page by page
+/// from the file, what only its start needed does not.
+pub fn trim_code() {
+    let Ok(own) = std::fs::read_link("/proc/self/exe") else { return };
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let own = own.to_string_lossy();
+    // Up to the code and with it: nothing there is ever written, so the file holds all of it. What
+    // comes after was written at the start, even where it is read-only now.
+    let mappings = maps.lines().filter(|line| line.ends_with(&*own)).take(CODE_MAPPINGS_MAX);
+    for line in mappings {
+        if let Some((from, to)) = address_range(line).filter(|_| line.contains(" r-")) {
+            #[expect(unsafe_code, reason = "madvise has no safe form")]
+            // SAFETY: the range is one mapping of this program's own file that was never written,
+            // and which the kernel reads from the file again when it is next used.
+            unsafe {
+                libc::madvise(from as *mut _, to - from, libc::MADV_DONTNEED);
+            }
+        }
+        if line.contains(" r-xp ") {
+            break;
+        }
+    }
+}
+
+/// A linker puts constants before code, in one mapping or two.
+const CODE_MAPPINGS_MAX: usize = 3;
+
+fn address_range(line: &str) -> Option<(usize, usize)> {
+    let (from, to) = line.split(' ').next()?.split_once('-')?;
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    Some((number(from)?, number(to)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_goes_on_after_it_has_let_go_of_all_it_can() {
+        lean_memory();
+        let before: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+        trim_memory();
+        trim_code();
+        assert_eq!(before.concat().len(), 38_890);
+    }
+
+    #[test]
+    fn an_address_range_is_read_from_a_line_of_maps() {
+        let line = "00400000-0040b000 r-xp 00000000 fe:00 1 /bin/x";
+        assert_eq!(address_range(line), Some((0x40_0000, 0x40_b000)));
+        assert_eq!(address_range("what"), None);
     }
 }

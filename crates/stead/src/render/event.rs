@@ -94,6 +94,26 @@ mod tests {
     use crate::samples;
 
     #[test]
+    fn every_event_goes_through_json_and_back() {
+        let samples = samples::events();
+        for instance in [None, Some("orders.0".to_owned())] {
+            for sample in samples.iter().cloned() {
+                let event = EventLine { instance: instance.clone(), ..sample };
+                let json = serde_json::to_string(&event).unwrap();
+                let back: EventLine =
+                    serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
+                assert_eq!(back, event);
+            }
+        }
+        let kind = |event: &EventLine| {
+            serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned()
+        };
+        let kinds: std::collections::BTreeSet<String> = samples.iter().map(kind).collect();
+        let described = &stead_agent::openapi()["components"]["schemas"]["EventLine"]["oneOf"];
+        assert_eq!(described.as_array().unwrap().len(), kinds.len(), "{kinds:?}");
+    }
+
+    #[test]
     fn every_event_is_a_sentence() {
         let show = |event: &EventLine| line(event, &TimeZone::UTC, Paint(false));
         let text: Vec<String> = samples::events().iter().map(show).collect();

@@ -25,7 +25,10 @@ pub(crate) fn lines(changes: &Changes, paint: Paint) -> Vec<String> {
         }
         let (tone, sign, what) = match change {
             Change::Add => (Tone::Good, '+', "add"),
-            Change::Change(_) => (Tone::Warn, '~', "change: restarted with"),
+            Change::Change(_) if changes.restarted.contains(name) => {
+                (Tone::Warn, '~', "change: restarted with")
+            }
+            Change::Change(_) => (Tone::Warn, '~', "change: taken up without a restart"),
             Change::Keep => continue,
             Change::Remove => (Tone::Bad, '-', "remove: stopped; its data stays"),
         };
@@ -74,6 +77,9 @@ fn footer(changes: &Changes) -> Vec<String> {
     if changes.order.len() > 1 && comes > 0 {
         lines.push(format!("started in this order: {}", join(&changes.order)));
     }
+    if !changes.has_agent {
+        lines.push("no agent runs here; `up` starts one".into());
+    }
     if !changes.built_on_up.is_empty() {
         lines.push(format!("built by `up`, not by `plan`: {}", join(&changes.built_on_up)));
     }
@@ -104,7 +110,9 @@ mod tests {
             host: "local".into(),
             running: Some("shop".into()),
             generation: 3,
+            has_agent: true,
             instances: instances.map(|(name, change)| (name.parse().unwrap(), change)).collect(),
+            restarted: ["orders.0".parse().unwrap()].into(),
             order: vec![name("db"), name("orders")],
             built_on_up: Vec::new(),
             not_acted_on: BTreeMap::new(),
@@ -129,10 +137,12 @@ mod tests {
                     field("release", "0123456789ab", "built on up"),
                 ]),
             ),
+            ("orders.1", Change::Change(vec![field("limits.memory", "(none)", "256MiB")])),
             ("orders.10", Change::Add),
         ]);
         changes.built_on_up = vec!["orders".parse().unwrap()];
         changes.not_acted_on.insert("ready", vec!["orders".parse().unwrap()]);
+        changes.has_agent = false;
         changes.not_looked_at.push("win1".into());
         insta::assert_snapshot!("plan", lines(&changes, Paint(false)).join("\n"));
     }
