@@ -188,6 +188,10 @@ impl Agent {
                 self.do_job(Job::Resolve(Box::new(stored.clone())));
             }
         }
+        // An account that is missing may be there later, also for what runs on by its old spec.
+        if self.resolve_at.is_none() && self.wanted.values().any(Result::is_err) {
+            self.resolve_at = Some(now + RESOLVE_AGAIN_AFTER);
+        }
         let seen = self.seen();
         for step in self.steps(&seen) {
             match step {

@@ -55,6 +55,8 @@ pub(crate) struct Facts<'a> {
     /// Why it could not be started, and when that is tried again.
     pub(crate) unstarted: Option<(&'a str, Duration)>,
     pub(crate) trouble: Option<&'a str>,
+    /// Why it can have no launch by the plan.
+    pub(crate) unwanted: Option<&'a String>,
     pub(crate) now: WallMs,
 }
 
@@ -99,8 +101,11 @@ impl Facts<'_> {
             notes.push("the plan no longer holds it; it is being ended".into());
         }
         notes.extend(self.trouble.map(ToOwned::to_owned));
+        if let Some(why) = self.unwanted.filter(|_| self.keeper != KeeperIs::Absent) {
+            notes.push(format!("it keeps its old spec: {why}"));
+        }
         notes.extend(self.report.iter().flat_map(|report| report_notes(report, self.now)));
-        notes.extend(self.spec.iter().flat_map(|spec| unkept_notes(spec)));
+        notes.extend(self.spec.and_then(unkept_note));
         notes
     }
 }
@@ -126,19 +131,20 @@ fn report_notes(report: &Report, now: WallMs) -> Vec<String> {
 }
 
 /// What the spec asks for and this version does not do: never dropped in silence.
-fn unkept_notes(spec: &Spec) -> Vec<String> {
-    let mut notes = Vec::new();
-    let unprobed = match (&spec.ready, &spec.live) {
-        (None, None) => None,
-        (Some(_), None) => Some("`ready` is"),
-        (None, Some(_)) => Some("`live` is"),
-        (Some(_), Some(_)) => Some("`ready` and `live` are"),
+fn unkept_note(spec: &Spec) -> Option<String> {
+    let fields = [
+        ("`ready`", spec.ready.is_some()),
+        ("`live`", spec.live.is_some()),
+        ("`limits`", !spec.limits.is_empty()),
+    ];
+    let set: Vec<&str> = fields.into_iter().filter(|(_, is_set)| *is_set).map(|it| it.0).collect();
+    let subject = match set[..] {
+        [] => return None,
+        ["`limits`"] => "`limits` are".to_owned(),
+        [one] => format!("{one} is"),
+        [ref most @ .., last] => format!("{} and {last} are", most.join(", ")),
     };
-    let unkept = [unprobed, (!spec.limits.is_empty()).then_some("`limits` are")];
-    for subject in unkept.into_iter().flatten() {
-        notes.push(format!("{subject} read, but not acted on yet"));
-    }
-    notes
+    Some(format!("{subject} read, but not acted on yet"))
 }
 
 /// A wait for people: `1.2 s`.
@@ -154,6 +160,7 @@ fn seconds(wait: Duration) -> String {
 mod tests {
     use super::*;
     use crate::testing::{report, spec};
+    use stead_core::plan::{Check, Probe};
 
     const QUIET: Facts<'_> = Facts {
         keeper: KeeperIs::Heard,
@@ -164,6 +171,7 @@ mod tests {
         unmet: None,
         unstarted: None,
         trouble: None,
+        unwanted: None,
         now: 10_000,
     };
 
@@ -222,6 +230,31 @@ mod tests {
             for (found, part) in found.iter().zip(notes) {
                 assert!(found.contains(part), "{found:?} has no {part:?}");
             }
+        }
+    }
+    #[test]
+    fn what_is_not_acted_on_is_named_in_one_sentence() {
+        let probe = Probe {
+            check: Check::Tcp { port: 1 },
+            every: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            failures: 3,
+        };
+        let cases = [
+            ((false, false, false), None),
+            ((true, false, false), Some("`ready` is")),
+            ((false, true, false), Some("`live` is")),
+            ((false, false, true), Some("`limits` are")),
+            ((true, true, false), Some("`ready` and `live` are")),
+            ((true, true, true), Some("`ready`, `live` and `limits` are")),
+        ];
+        for ((ready, live, limits), subject) in cases {
+            let mut spec = spec(&["x"]);
+            spec.ready = ready.then(|| probe.clone());
+            spec.live = live.then(|| probe.clone());
+            spec.limits.processes = limits.then_some(3);
+            let note = subject.map(|subject| format!("{subject} read, but not acted on yet"));
+            assert_eq!(unkept_note(&spec), note);
         }
     }
 }

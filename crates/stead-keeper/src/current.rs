@@ -26,8 +26,8 @@ pub(crate) struct Current {
     /// Until it is known whether the program runs.
     pub(crate) progress: Option<ExecProgress>,
     pub(crate) cgroup: Option<Cgroup>,
-    /// Processes of the tree that had to be killed.
-    pub(crate) killed: u32,
+    /// A kill of the whole tree was tried.
+    tree_killed: bool,
     /// What is being waited for is the end of the whole tree.
     pub(crate) sweeping: bool,
     mark: String,
@@ -64,7 +64,7 @@ pub(crate) fn begin(
         main,
         progress: None,
         cgroup,
-        killed: 0,
+        tree_killed: false,
         sweeping: false,
         mark: format!("{}{}", mark_prefix(folder), run.0),
     };
@@ -121,7 +121,7 @@ impl Current {
             main: running.main,
             progress: None,
             cgroup: home.map(|home| home.run(run.0)).transpose()?,
-            killed: 0,
+            tree_killed: false,
             sweeping: false,
             mark: format!("{}{}", mark_prefix(folder), run.0),
         })
@@ -161,15 +161,21 @@ impl Current {
 
     /// Kills whatever is left of the tree; says how many processes that were.
     pub(crate) fn kill(&mut self, main_only: bool) -> io::Result<u32> {
-        let count = if main_only {
-            u32::from(self.signal(Signal::Kill)?)
-        } else if self.is_gone() {
-            0
-        } else {
-            kill_tree(&self.tree())?
-        };
-        self.killed = self.killed.max(count);
-        Ok(count)
+        if main_only {
+            return Ok(u32::from(self.signal(Signal::Kill)?));
+        }
+        if self.is_gone() {
+            return Ok(0);
+        }
+        self.tree_killed = true;
+        kill_tree(&self.tree())
+    }
+
+    /// Lets go of a run of which nothing is left. A cgroup that was killed serves no second run.
+    pub(crate) fn end(self) {
+        if let Some(cgroup) = self.cgroup.filter(|_| self.tree_killed) {
+            cgroup.remove();
+        }
     }
 
     /// Whether nothing of the tree is alive.

@@ -326,10 +326,10 @@ impl Keeper {
     /// Says `Gone` as soon as nothing of the run is alive.
     fn look_at_sweep(&mut self) {
         let no_tree = self.options.faults.no_tree;
-        let gone = |current: &&Current| current.sweeping && (no_tree || current.is_gone());
-        if let Some(current) = self.current.as_ref().filter(gone) {
+        let gone = |current: &mut Current| current.sweeping && (no_tree || current.is_gone());
+        if let Some(current) = self.current.take_if(gone) {
             let run = current.run;
-            self.current = None;
+            current.end();
             self.options.faults.reach(CrashPoint::BetweenRuns, &self.folder);
             self.feed(Input::Gone { run });
         }

@@ -48,6 +48,7 @@ pub(crate) async fn turn(ctx: &mut Context, turn: Turn, args: ActArgs) -> Result
     let mut progress = Progress::new(&mut ctx.screen).of(acted.done.iter().cloned());
     progress.set_footer("Ctrl-C leaves; it goes on without");
     let waited = wait::until(&client, &awaited, args.wait, &mut progress).await?;
+    progress.clear()?;
     settle(ctx, &client, waited, awaited.goal, args.wait).await?;
     told(ctx, turn, acted)
 }
@@ -117,6 +118,7 @@ async fn go_down(ctx: &mut Context, client: &Client, time: Duration) -> Result<W
         }
         // In time or not, by the agent's measure or by ours: who is left says its status.
         Err(Failure::AgentSilent { .. } | Failure::AgentRefused { status: 504, .. }) => {
+            progress.clear()?;
             let status: Status = client.get("/v1/status").await?;
             let left = status.instances.into_iter().map(|instance| instance.name);
             Ok(Waited::TooLate(left.collect()))
@@ -148,7 +150,7 @@ pub(crate) async fn settle(
 ) -> Result<(), Failure> {
     let (names, why) = match waited {
         Waited::Reached => return Ok(()),
-        Waited::Failing(names) => (names, "it ends again and again".to_owned()),
+        Waited::Failing(names) => (names, "it fails again and again".to_owned()),
         Waited::TooLate(names) => {
             (names, format!("it took longer than {}", stead_core::units::show_duration(time)))
         }

@@ -95,7 +95,10 @@ async fn attend(
             return Ok(Attended::Detached);
         }
         Ok(Waited::Reached) => (),
-        Ok(waited) => return Ok(Attended::NotUp(waited)),
+        Ok(waited) => {
+            progress.clear()?;
+            return Ok(Attended::NotUp(waited));
+        }
         Err(Failure::Interrupted { .. }) => {
             progress.clear()?;
             return Ok(Attended::Interrupted { was_up: false });

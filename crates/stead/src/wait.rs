@@ -166,7 +166,8 @@ fn verdict(awaited: &Awaited, instance: &InstanceStatus, now: Timestamp) -> Verd
         (Goal::Down, phase) => reached(matches!(phase, "down" | "failed")),
         (Goal::Up, "up") => reached(is_fresh && is_settled && instance.ready != Some(false)),
         (Goal::Up, "down") => reached(is_fresh && awaited.may_rest(instance)),
-        (Goal::Up, "failed") if is_fresh => Verdict::Failing,
+        // One without a keeper could not even be begun with.
+        (Goal::Up, "failed") if is_fresh || instance.keeper_pid.is_none() => Verdict::Failing,
         (Goal::Up, "waiting") if restarts_n >= RESTARTS_FAILING => Verdict::Failing,
         (Goal::Up, _) => Verdict::Pending,
     }
@@ -223,6 +224,10 @@ mod tests {
         assert_eq!(check(&up, waiting(8)), Verdict::Pending);
         assert_eq!(check(&up, waiting(9)), Verdict::Failing);
         assert_eq!(check(&up, |i| i.phase = "failed".into()), Verdict::Failing);
+        let unstarted = |i: &mut InstanceStatus| {
+            (i.phase, i.run, i.keeper_pid) = ("failed".into(), 0, None);
+        };
+        assert_eq!(check(&up, unstarted), Verdict::Failing);
     }
 
     #[test]

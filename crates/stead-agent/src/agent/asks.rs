@@ -101,6 +101,7 @@ impl Agent {
             unmet: unmet.map(|need| (need.clone(), self.phase_of_service(need))),
             unstarted: unstarted.map(|it| (it.why.as_str(), again_in(it.again_at))),
             trouble: kept.and_then(|kept| kept.trouble.as_deref()),
+            unwanted: self.wanted.get(name).and_then(|wanted| wanted.as_ref().err()),
             now: wall_ms(),
         };
         let release =

@@ -97,6 +97,12 @@ fn an_agent_that_is_not_root_refuses_what_only_root_can_do() {
         let note = format!("{why} needs an agent that runs as root");
         assert!(it.notes[0].contains(&note), "{:?}", it.notes);
     }
+    // What runs goes on as it was, and says so.
+    root.put(&plan([("a.0", as_user("root"))]));
+    until("it is told", || {
+        let notes = root.instance("a.0").filter(|it| it.phase == "up")?.notes;
+        notes.iter().any(|note| note.contains("keeps its old spec: `user")).then_some(())
+    });
 }
 
 #[test]

@@ -241,6 +241,25 @@ fn an_instance_whose_user_is_not_there_is_refused_alone() {
 }
 
 #[test]
+fn an_instance_that_leaves_processes_behind_can_be_started_again_and_again() {
+    let mut root = Root::with_keepers();
+    root.start();
+    root.put(&plan([("a.0", shell("sleep 1000 & exec sleep 1000"))]));
+    let mut before = root.until_up("a.0");
+    for _ in 0..5 {
+        for act in ["stop", "start"] {
+            let body = json!({ "names": ["a"], "act": act }).to_string();
+            assert_eq!(root.ask("POST", "/v1/act", &body).json()["done"], json!(["a.0"]));
+            let phase = if act == "stop" { "down" } else { "up" };
+            until(phase, || root.instance("a.0").filter(|it| it.phase == phase));
+        }
+        let now = root.until_up("a.0");
+        assert_eq!((now.run, now.restarts), (before.run + 1, before.restarts));
+        before = now;
+    }
+}
+
+#[test]
 fn acts_reach_the_instances_that_are_named() {
     let mut root = Root::with_keepers();
     root.start();

@@ -288,10 +288,17 @@ fn an_innocent_process_with_the_pid_of_a_dead_service_is_left_alone() {
     let mut rig = Rig::new(&[&probe, "sleep"]);
     rig.start();
     let service = rig.wait_up();
+    let service_born = born(service);
     rig.kill_keeper();
     end(service);
     // The journal now names a pid that another process has: as if it had been used again.
+    // Born at another tick of the clock, as a process with a used pid always is.
     let mut innocent = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    while born(innocent.id()).1 == service_born.1 {
+        innocent.kill().unwrap();
+        innocent.wait().unwrap();
+        innocent = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    }
     let born = born(innocent.id());
     let journal = fs::read_to_string(rig.folder.join("events")).unwrap();
     let rewritten: Vec<u8> = journal

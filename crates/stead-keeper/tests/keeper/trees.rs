@@ -105,3 +105,24 @@ fn what_a_crashed_run_leaves_behind_is_gone_before_the_next_one_begins() {
         assert_eq!(alive_with(&token).len(), 0);
     }
 }
+
+/// On kernels from 6.14 on, a cgroup that was killed once kills whatever is begun in it.
+#[test]
+fn a_run_begun_after_a_kill_lives() {
+    let mut rig = Rig::new(&["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"]);
+    rig.launch.stop.timeout = std::time::Duration::from_millis(20);
+    rig.start();
+    for run in 2..=6 {
+        rig.wait_up();
+        if run == 4 {
+            rig.kill_keeper();
+            rig.start();
+            rig.wait_up();
+        }
+        rig.ask(&Request::Restart).unwrap();
+        rig.wait_until("the next run", |r| r.run == run && r.phase == PhaseName::Up);
+    }
+    rig.ask(&Request::Want { goal: Goal::Down }).unwrap();
+    let report = rig.wait_until("down", |r| r.phase == PhaseName::Down);
+    assert_eq!((report.run, report.restarts), (6, 0), "none ended by itself");
+}

@@ -73,7 +73,7 @@ fn footer(changes: &Changes) -> Vec<String> {
         names.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ")
     };
     let mut lines = Vec::new();
-    let comes = changes.count(|change| matches!(change, Change::Add | Change::Change(_)));
+    let comes = changes.count(|change| *change == Change::Add) + changes.restarted.len();
     if changes.order.len() > 1 && comes > 0 {
         lines.push(format!("started in this order: {}", join(&changes.order)));
     }

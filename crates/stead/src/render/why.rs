@@ -18,7 +18,7 @@ pub(crate) fn text(why: &Why, zone: &TimeZone, paint: Paint, terminal: bool) -> 
         let reason = show_controls(&exit.reason);
         text.push_str(&format!("  {}  {reason}\n", paint.paint(Tone::Dim, "last exit")));
     }
-    for note in &instance.notes {
+    for note in instance.notes.iter().filter(|note| **note != why.because) {
         let label = paint.paint(Tone::Dim, "note     ");
         text.push_str(&format!("  {label}  {}\n", show_controls(note)));
     }
