@@ -57,8 +57,8 @@ impl Binaries {
     }
 
     /// Builds them static: they run on any Linux whatever its C library, and a keeper that needs no
-    /// relocation at its start shares all but a few of its pages with the others. The target is named so that the flag does not
-    /// reach build scripts, nor what else is built in this workspace.
+    /// relocation at its start shares all but a few of its pages with the others. The target is
+    /// named so that the flags do not reach build scripts, nor what else is built here.
     fn build(selection: &[&str]) -> Result<Self> {
         let host = host()?;
         let flags = format!(

@@ -104,7 +104,8 @@ impl Cgroup {
         remove_below(&self.folder);
     }
 
-    /// Kills everything in it and below it at once. It must be removed before another run begins. No run begins in it afterwards.
+    /// Kills everything in it and below it at once. It must be removed before it is
+    /// used again.
     pub fn kill(&self) -> io::Result<()> {
         // We made it, so we may; if not, killing counts more.
         let _ = self.held.set_permissions(Permissions::from_mode(SPENT));

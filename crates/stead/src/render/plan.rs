@@ -99,7 +99,7 @@ fn footer(changes: &Changes) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use stead_core::reconcile::FieldChange;
 
     fn changes(instances: &[(&str, Change)]) -> Changes {
@@ -112,7 +112,7 @@ mod tests {
             generation: 3,
             has_agent: true,
             instances: instances.map(|(name, change)| (name.parse().unwrap(), change)).collect(),
-            restarted: ["orders.0".parse().unwrap()].into(),
+            restarted: BTreeSet::new(),
             order: vec![name("db"), name("orders")],
             built_on_up: Vec::new(),
             not_acted_on: BTreeMap::new(),
@@ -140,6 +140,7 @@ mod tests {
             ("orders.1", Change::Change(vec![field("limits.memory", "(none)", "256MiB")])),
             ("orders.10", Change::Add),
         ]);
+        changes.restarted.insert("orders.0".parse().unwrap());
         changes.built_on_up = vec!["orders".parse().unwrap()];
         changes.not_acted_on.insert("ready", vec!["orders".parse().unwrap()]);
         changes.has_agent = false;
