@@ -26,8 +26,6 @@ pub(crate) struct Current {
     /// Until it is known whether the program runs.
     pub(crate) progress: Option<ExecProgress>,
     pub(crate) cgroup: Option<Cgroup>,
-    /// A kill of the whole tree was tried.
-    tree_killed: bool,
     /// What is being waited for is the end of the whole tree.
     pub(crate) sweeping: bool,
     mark: String,
@@ -53,7 +51,7 @@ pub(crate) fn begin(
     home: Option<&CgroupHome>,
     run: RunId,
 ) -> Result<(Current, Held), BeginError> {
-    let cgroup = home.map(|home| home.run(run.0)).transpose().map_err(BeginError::Cgroup)?;
+    let cgroup = home.map(|home| home.begin(run.0)).transpose().map_err(BeginError::Cgroup)?;
     let held = make(folder, launch, cgroup.as_ref(), run, &launch.argv, &[])?;
     let main = Some(held.hold().map_err(BeginError::Hold)?);
     let current = Current {
@@ -64,7 +62,6 @@ pub(crate) fn begin(
         main,
         progress: None,
         cgroup,
-        tree_killed: false,
         sweeping: false,
         mark: format!("{}{}", mark_prefix(folder), run.0),
     };
@@ -121,7 +118,6 @@ impl Current {
             main: running.main,
             progress: None,
             cgroup: home.map(|home| home.run(run.0)).transpose()?,
-            tree_killed: false,
             sweeping: false,
             mark: format!("{}{}", mark_prefix(folder), run.0),
         })
@@ -160,22 +156,14 @@ impl Current {
     }
 
     /// Kills whatever is left of the tree; says how many processes that were.
-    pub(crate) fn kill(&mut self, main_only: bool) -> io::Result<u32> {
+    pub(crate) fn kill(&self, main_only: bool) -> io::Result<u32> {
         if main_only {
             return Ok(u32::from(self.signal(Signal::Kill)?));
         }
         if self.is_gone() {
             return Ok(0);
         }
-        self.tree_killed = true;
         kill_tree(&self.tree())
-    }
-
-    /// Lets go of a run of which nothing is left. A cgroup that was killed serves no second run.
-    pub(crate) fn end(self) {
-        if let Some(cgroup) = self.cgroup.filter(|_| self.tree_killed) {
-            cgroup.remove();
-        }
     }
 
     /// Whether nothing of the tree is alive.

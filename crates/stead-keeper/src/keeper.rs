@@ -329,7 +329,6 @@ impl Keeper {
         let gone = |current: &mut Current| current.sweeping && (no_tree || current.is_gone());
         if let Some(current) = self.current.take_if(gone) {
             let run = current.run;
-            current.end();
             self.options.faults.reach(CrashPoint::BetweenRuns, &self.folder);
             self.feed(Input::Gone { run });
         }

@@ -159,8 +159,5 @@ fn sweep_leftovers(folder: &Path, memory: &Memory, home: Option<&CgroupHome>) ->
         kill_tree(&tree)?;
         thread::sleep(LOOK_AGAIN_AFTER);
     }
-    if let Some(cgroup) = &cgroup {
-        cgroup.remove();
-    }
     Ok(())
 }

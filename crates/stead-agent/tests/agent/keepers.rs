@@ -79,8 +79,14 @@ fn neither_the_end_of_the_agent_nor_of_a_keeper_is_noticed_by_a_service() {
     until("it is told as an event", || {
         let body = root.get("/v1/events?name=a").body;
         let lines = body.lines().map(|line| serde_json::from_str::<EventLine>(line).unwrap());
-        let lost = |line: EventLine| matches!(line.event, Event::KeeperLost { keeper_of, .. } if keeper_of == "a.0");
-        lines.into_iter().any(lost).then_some(())
+        let keeper_of = |line: EventLine| {
+            if let Event::KeeperLost { keeper_of, .. } = line.event {
+                Some(keeper_of)
+            } else {
+                None
+            }
+        };
+        lines.filter_map(keeper_of).any(|keeper_of| keeper_of == "a.0").then_some(())
     });
     assert_eq!(root.get("/v1/why/a.0").status, 200);
 }

@@ -201,13 +201,12 @@ pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: &str) -> std::i
 /// Asks again and again until there is an answer.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
-    // bounded poll
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(Instant::now() < deadline, "in vain: {what}");
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10)); // bounded poll
     }
 }
 

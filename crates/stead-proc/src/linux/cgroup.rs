@@ -12,8 +12,9 @@ pub struct CgroupHome {
     folder: PathBuf,
 }
 
-/// The mode of a cgroup that was killed, so that every keeper knows: some kernels (seen with 6.18)
-/// kill at once whatever is later started right into such a one.
+/// The mode of a cgroup that was killed, so that every later owner knows: kernels from 6.14 on count
+/// the kills of a cgroup, and kill at once what is cloned right into one that was ever killed (seen
+/// with 6.18).
 const SPENT: u32 = 0o500;
 
 /// One run's cgroup.
@@ -40,30 +41,33 @@ impl CgroupHome {
         let folder = own_cgroup()?.join(format!("stead-{name}-{:x}-{:x}", meta.dev(), meta.ino()));
         fs::create_dir_all(&folder).ok()?;
         // Without cgroup.kill (kernels before 5.14) it is no better than the other way.
-        // Left by an owner that died between a kill and the removal.
-        for unused in [0, 1].map(|run| run_folder(&folder, run)).iter().filter(|f| is_empty(f)) {
-            remove_below(unused);
-        }
         folder.join("cgroup.kill").exists().then_some(Self { folder })
     }
 
-    /// The cgroup of the run with this number, made if it is not there.
+    /// The cgroup for a run that is about to begin.
     ///
     /// There are two, used in turn: a run begins only when nothing of the one before it is alive,
-    /// save while one replaces the other. Making one for each run would cost every restart; but
-    /// one that was killed is made anew.
-    pub fn run(&self, number: u64) -> io::Result<Cgroup> {
-        let folder = run_folder(&self.folder, number);
-        match File::open(&folder) {
-            Ok(held) if held.metadata()?.mode() & 0o777 != SPENT => {
-                return Ok(Cgroup { folder, held });
-            }
-            Ok(_) => fs::remove_dir(&folder)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-            Err(error) => return Err(error),
+    /// save while one replaces the other. Making one for each run would cost every restart; but one
+    /// that was killed is made anew.
+    pub fn begin(&self, number: u64) -> io::Result<Cgroup> {
+        let cgroup = self.run(number)?;
+        if cgroup.held.metadata()?.mode() & 0o777 != SPENT {
+            return Ok(cgroup);
         }
-        fs::create_dir(&folder)?;
-        let held = File::open(&folder)?;
+        remove_below(&cgroup.folder);
+        self.run(number)
+    }
+
+    /// The cgroup of the run with this number as it is, made if it is not there.
+    pub fn run(&self, number: u64) -> io::Result<Cgroup> {
+        let folder = self.folder.join(format!("run-{}", number % 2));
+        let held = match File::open(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir(&folder)?;
+                File::open(&folder)?
+            }
+            opened => opened?,
+        };
         Ok(Cgroup { folder, held })
     }
 
@@ -96,31 +100,17 @@ impl Cgroup {
 
     /// Whether nothing in it or below it is alive.
     pub fn is_empty(&self) -> bool {
-        is_empty(&self.folder)
+        let events = fs::read_to_string(self.folder.join("cgroup.events")).unwrap_or_default();
+        // A cgroup that is gone is empty.
+        !events.lines().any(|line| line == "populated 1")
     }
 
-    /// Removes it, with what the service made below it. One that is in use stays.
-    pub fn remove(&self) {
-        remove_below(&self.folder);
-    }
-
-    /// Kills everything in it and below it at once. It must be removed before it is
-    /// used again.
+    /// Kills everything in it and below it at once.
     pub fn kill(&self) -> io::Result<()> {
         // We made it, so we may; if not, killing counts more.
         let _ = self.held.set_permissions(Permissions::from_mode(SPENT));
         OpenOptions::new().write(true).open(self.folder.join("cgroup.kill"))?.write_all(b"1")
     }
-}
-
-fn is_empty(folder: &Path) -> bool {
-    let events = fs::read_to_string(folder.join("cgroup.events")).unwrap_or_default();
-    // A cgroup that is gone is empty.
-    !events.lines().any(|line| line == "populated 1")
-}
-
-fn run_folder(home: &Path, number: u64) -> PathBuf {
-    home.join(format!("run-{}", number % 2))
 }
 
 impl AsFd for Cgroup {
