@@ -293,11 +293,16 @@ pub(crate) fn alive_with(text: &str) -> Vec<stead_proc::Process> {
     held.filter(|process| has_text(&process.pid())).collect()
 }
 
-/// Kills every living process with this text in its command line.
+/// Kills every living process with this text in its command line, until there is none.
 pub(crate) fn kill_with(text: &str) {
-    for process in alive_with(text) {
-        process.signal(Signal::Kill).unwrap();
-    }
+    let gone = eventually(|| {
+        let found = alive_with(text);
+        for process in &found {
+            process.signal(Signal::Kill).unwrap();
+        }
+        found.is_empty().then_some(())
+    });
+    gone.expect("killed processes end");
 }
 
 /// Notes that something could not be shown here; the test runner counts it and says so loudly.
