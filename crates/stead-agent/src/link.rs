@@ -66,14 +66,15 @@ struct Asked {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) number: u64,
-    requests: mpsc::Sender<Asked>,
+    // In boxes: a channel keeps room for 32 of them, and there is one for each instance.
+    requests: mpsc::Sender<Box<Asked>>,
     task: AbortHandle,
 }
 
 impl Link {
     /// Passes a request on, unless too many are waiting already.
     pub(crate) fn ask(&self, request: Request, asker: Asker) -> Result<(), String> {
-        let asked = self.requests.try_send(Asked { request, asker });
+        let asked = self.requests.try_send(Box::new(Asked { request, asker }));
         asked.map_err(|_| "its keeper does not answer".to_owned())
     }
 }
@@ -104,7 +105,7 @@ struct Task {
     number: u64,
     target: Target,
     to: mpsc::Sender<Message>,
-    waiting: mpsc::Receiver<Asked>,
+    waiting: mpsc::Receiver<Box<Asked>>,
 }
 
 impl Task {
@@ -193,7 +194,7 @@ impl Task {
                         return error;
                     }
                 }
-                Some(asked) = self.waiting.recv() => talk.ask(asked),
+                Some(asked) = self.waiting.recv() => talk.ask(*asked),
                 () = sleep_until(hello_by), if !is_heard => {
                     said_silent = true;
                     self.say(Said::Silent).await;

@@ -32,6 +32,8 @@ const RETRY_EVERY: Duration = Duration::from_millis(200);
 /// A little rest after a small batch makes the next one larger: a service that writes line by line
 /// would otherwise wake its keeper for each.
 const REST: Duration = Duration::from_millis(1);
+/// A disk thread that had nothing to do for so long gives its stack back.
+const TRIM_AFTER: Duration = Duration::from_millis(500);
 /// A batch below this share of the pipe is small.
 const SMALL_BATCH: usize = 8;
 const STACK_LEN: usize = 64 << 10;
@@ -263,25 +265,36 @@ impl Worker {
                 self.make_room();
                 self.rest(Some(RETRY_EVERY), false);
             } else if moved == 0 {
-                self.rest(None, true);
+                self.rest_for_long();
             } else if moved < self.chains[0].pipe().capacity() / SMALL_BATCH && !stop {
                 self.rest(Some(REST), false);
             }
         }
     }
 
-    /// Waits for a record, a request or, if told to, output.
-    fn rest(&self, wait_max: Option<Duration>, for_output: bool) {
+    /// Waits for whatever comes next. Most services are silent for longer than they speak, so a
+    /// while without work is taken for a long one, and the stack given back.
+    fn rest_for_long(&self) {
+        if !self.rest(Some(TRIM_AFTER), true) {
+            stead_proc::trim_stack();
+            self.rest(None, true);
+        }
+    }
+
+    /// Waits for a record, a request or, if told to, output; `false` when nothing came.
+    fn rest(&self, wait_max: Option<Duration>, for_output: bool) -> bool {
         use std::os::fd::AsFd;
         let wakeup = self.shared.wakeup.as_fd();
         let [out, err] = [self.chains[0].pipe().as_fd(), self.chains[1].pipe().as_fd()];
         let all = [wakeup, out, err];
         let watched = if for_output { &all[..] } else { &all[..1] };
         // Without poll there is only the timeout; the work goes on, slower.
-        if stead_proc::wait(watched, wait_max).is_err() {
+        let ready = stead_proc::wait(watched, wait_max);
+        if ready.is_err() {
             thread::sleep(REST);
         }
         self.shared.wakeup.clear();
+        ready.is_ok_and(|ready| ready.contains(&true))
     }
 
     fn write_spec(&self) -> Result<(), String> {

@@ -112,7 +112,8 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
     let recovered = recovered.map_err(at("find out what runs"))?;
     let keep = launch.log.keep.0;
     let disk = Disk::start(&folder, journal, keep, options.faults.clone());
-    let mut keeper = Keeper {
+    // Not on the stack, of which each caller would keep a copy.
+    let mut keeper = Box::new(Keeper {
         disk: disk.map_err(at("start its disk thread"))?,
         control: Control::listen().map_err(at("listen at keeper.sock"))?,
         told: Told::from_memory(memory),
@@ -127,7 +128,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         launch,
         home,
         signals,
-    };
+    });
     keeper.take_up(recovered, &remembered).map_err(at("take over its tree"))?;
     keeper.run()
 }
@@ -192,7 +193,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn run(mut self) -> Result<(), KeepError> {
+    fn run(mut self: Box<Self>) -> Result<(), KeepError> {
         loop {
             self.carry_out_inputs();
             self.publish();
@@ -536,7 +537,7 @@ impl Keeper {
         self.ending.is_some() && self.instance.phase() == Phase::Down && self.inputs.is_empty()
     }
 
-    fn end(mut self) -> Result<(), KeepError> {
+    fn end(mut self: Box<Self>) -> Result<(), KeepError> {
         if self.ending == Some(Ending::Retiring) {
             self.note(Event::Retired);
         }

@@ -35,17 +35,21 @@ pub fn spawn_detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) ->
     Ok(detached(program, args, stderr)?.spawn()?.id())
 }
 
-/// As [`spawn_detached`], without our environment, and with an allocator that keeps no freed memory
-/// at hand: what a small resident program has used once it may not need again for weeks.
-pub fn spawn_lean(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<u32> {
+/// As [`spawn_detached`], without our environment.
+pub fn spawn_bare(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<u32> {
     let mut command = detached(program, args, stderr)?;
-    command.env_clear().env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
+    command.env_clear().env(LEAN.0, LEAN.1);
     Ok(command.spawn()?.id())
 }
+
+/// An allocator that keeps no freed memory at hand: what a small resident program has used once it
+/// may not need again for weeks.
+const LEAN: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
 
 fn detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<Command> {
     let mut command = Command::new(program);
     command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+    command.env(LEAN.0, LEAN.1);
     command.stderr(match stderr {
         Some(path) => OpenOptions::new().append(true).create(true).mode(0o640).open(path)?.into(),
         None => Stdio::null(),

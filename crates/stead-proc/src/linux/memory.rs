@@ -16,25 +16,60 @@ pub fn lean_memory() {
     }
 }
 
-/// How far below its top a burst of work may have used the stack.
-const STACK_LEN_USED: usize = 64 << 10;
 const PAGE_LEN: usize = 4096;
+/// How far below its present depth a burst of work may have used a stack.
+const STACK_LEN_USED: usize = 64 << 10;
+
+/// More than the frame of a system call's wrapper takes.
+const CALL_LEN_MAX: usize = 1024;
 
 /// Gives back to the system what a burst of work has left unused: free memory of the allocator, and
 /// the part of this thread's stack that lies below its present depth.
-#[inline(never)]
 pub fn trim_memory() {
-    #[expect(unsafe_code, reason = "malloc_trim and madvise have no safe form")]
-    // SAFETY: malloc_trim only touches free memory of the allocator. The range lies a page below
-    // this very frame and holds nothing but frames that have returned; a main thread's stack is
-    // larger than it, and what is not mapped gives an error and nothing else.
+    // First, since looking for the stack takes memory.
+    trim_stack();
+    #[expect(unsafe_code, reason = "malloc_trim has no safe form")]
+    // SAFETY: malloc_trim only touches free memory of the allocator.
     unsafe {
         libc::malloc_trim(0);
-        let local = 0_u8;
-        let depth = std::ptr::from_ref(&local).addr();
-        let top = (depth & !(PAGE_LEN - 1)) - PAGE_LEN;
-        libc::madvise((top - STACK_LEN_USED) as *mut _, STACK_LEN_USED, libc::MADV_DONTNEED);
     }
+}
+
+/// Gives back the part of this thread's stack that lies below its present depth.
+#[inline(never)]
+pub fn trim_stack() {
+    let local = 0_u8;
+    let depth = std::ptr::from_ref(&local).addr();
+    let top = (depth - CALL_LEN_MAX) & !(PAGE_LEN - 1);
+    let Some(bottom) = stack_bottom() else { return };
+    let from = bottom.next_multiple_of(PAGE_LEN).max(top - STACK_LEN_USED);
+    if from < top {
+        #[expect(unsafe_code, reason = "madvise has no safe form")]
+        // SAFETY: the range is part of this thread's stack and lies far enough below this frame for
+        // the frame of the call itself, so it holds nothing but frames that have returned.
+        unsafe {
+            libc::madvise(from as *mut _, top - from, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// The lowest address of this thread's stack.
+fn stack_bottom() -> Option<usize> {
+    let mut bottom = std::ptr::null_mut();
+    let mut len = 0;
+    #[expect(unsafe_code, reason = "thread attributes have no safe form")]
+    // SAFETY: the attributes are filled in by the first call, read by the second and destroyed by
+    // the third; this thread lives through all of them.
+    let known = unsafe {
+        let mut attributes = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) != 0 {
+            return None;
+        }
+        let got = libc::pthread_attr_getstack(&raw const attributes, &raw mut bottom, &raw mut len);
+        libc::pthread_attr_destroy(&raw mut attributes);
+        got == 0
+    };
+    known.then_some(bottom.addr())
 }
 
 /// Lets go of this program's own code and constants: what it still needs comes back page by page
@@ -80,6 +115,7 @@ mod tests {
         let before: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
         trim_memory();
         trim_code();
+        std::thread::spawn(trim_stack).join().expect("a thread may trim its own stack");
         assert_eq!(before.concat().len(), 38_890);
     }
 
