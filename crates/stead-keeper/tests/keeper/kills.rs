@@ -8,7 +8,7 @@ use stead_core::signal::Signal;
 use stead_wire::journal::{Event, Stream};
 use stead_wire::keeper::Request;
 
-use crate::rig::{Rig, alive_with, born, eventually, is_alive, kill_with, probe};
+use crate::rig::{Rig, alive_with, born, eventually, is_alive, keeper, kill_with, probe};
 
 /// Numbered lines a second, on each of the two streams.
 const RATE: u64 = 25_000;
@@ -222,11 +222,8 @@ fn a_second_keeper_for_the_same_folder_ends_and_changes_nothing() {
     let mut rig = Rig::new(&[&probe, "sleep"]);
     rig.start();
     let service = rig.wait_up();
-    let second = std::process::Command::new(env!("CARGO_BIN_EXE_stead-keeper"))
-        .arg("--folder")
-        .arg(&rig.folder)
-        .output()
-        .unwrap();
+    let second =
+        std::process::Command::new(keeper()).arg("--folder").arg(&rig.folder).output().unwrap();
     assert!(!second.status.success());
     let said = String::from_utf8(second.stderr).unwrap();
     assert!(said.contains(&format!("another keeper (pid {})", rig.keeper_pid())), "{said}");
@@ -239,16 +236,16 @@ fn a_keeper_becomes_another_version_without_its_service_noticing() {
     let mut rig = Rig::new(&[&probe, "lines", "1000"]);
     rig.start();
     let service = rig.wait_up();
-    let keeper = rig.keeper_pid();
+    let keeper_pid = rig.keeper_pid();
     for _ in 0..5 {
-        let program = env!("CARGO_BIN_EXE_stead-keeper").to_owned();
+        let program = keeper();
         rig.ask(&Request::Upgrade { program }).unwrap();
         let upgrades = |rig: &Rig| {
             rig.events().iter().filter(|e| matches!(e, Event::KeeperUpgraded { .. })).count()
         };
         eventually(|| (upgrades(&rig) > 0).then_some(())).unwrap();
         assert_eq!(rig.wait_up(), service);
-        assert_eq!(rig.report().unwrap().keeper_pid, keeper, "the same process");
+        assert_eq!(rig.report().unwrap().keeper_pid, keeper_pid, "the same process");
     }
     // It is still the parent: the exit code is known whatever the kernel.
     rig.ask(&Request::Signal { signal: Signal::Usr1 }).unwrap();

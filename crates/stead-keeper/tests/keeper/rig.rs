@@ -86,7 +86,7 @@ impl Rig {
 
     /// Starts a keeper and leaves `spec.json` alone.
     pub(crate) fn start_as_it_is(&mut self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stead-keeper"));
+        let mut command = Command::new(keeper());
         command.arg("--folder").arg(&self.folder).args(&self.flags);
         self.keeper = Some(command.stdin(Stdio::null()).spawn().unwrap());
     }
@@ -256,6 +256,12 @@ pub(crate) fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
         }
         thread::sleep(Duration::from_millis(2)); // bounded poll
     }
+}
+
+/// The keeper as it ships, if whoever runs the tests has built it, else as it is debugged.
+pub(crate) fn keeper() -> String {
+    let debugged = env!("CARGO_BIN_EXE_stead-keeper");
+    std::env::var("STEAD_KEEPER_BIN").unwrap_or_else(|_| debugged.to_owned())
 }
 
 /// The program that plays the service.
