@@ -32,6 +32,8 @@ const RETRY_EVERY: Duration = Duration::from_millis(200);
 /// A little rest after a small batch makes the next one larger: a service that writes line by line
 /// would otherwise wake its keeper for each.
 const REST: Duration = Duration::from_millis(1);
+/// How often a start looks whether its record is written before it sleeps.
+const LOOKS_BEFORE_SLEEP: u32 = 100;
 /// A disk thread that had nothing to do for so long gives its stack back.
 const TRIM_AFTER: Duration = Duration::from_millis(500);
 /// A batch below this share of the pipe is small.
@@ -149,6 +151,13 @@ impl Disk {
     /// Waits until that record is on disk, for so long at most; `false` when it is not.
     pub(crate) fn wait_for(&self, number: u64, wait_max: Duration) -> bool {
         self.flush();
+        // The other thread is done in less time than it takes to fall asleep and be woken.
+        for _ in 0..LOOKS_BEFORE_SLEEP {
+            if lock(&self.shared.queue).settled >= number {
+                return true;
+            }
+            thread::yield_now();
+        }
         let deadline = Instant::now() + wait_max;
         let mut queue = lock(&self.shared.queue);
         while queue.settled < number {

@@ -528,6 +528,10 @@ impl Keeper {
     fn publish(&mut self) {
         if self.told.changed {
             self.told.changed = false;
+            // What is said is written: whoever acts on it may find this keeper dead a moment later.
+            if !self.disk.is_stuck() {
+                self.disk.wait_for(self.told.last_note, JOURNAL_WAIT_MAX);
+            }
             let report = self.report();
             self.control.publish(&report);
         }

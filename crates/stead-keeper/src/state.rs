@@ -17,6 +17,8 @@ use crate::keeper::{Ending, Keeper};
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) last_exit: Option<Exit>,
+    /// The number of the newest journal record.
+    pub(crate) last_note: u64,
     /// Something changed since the last report.
     pub(crate) changed: bool,
     /// Since when an adopted main process is gone without anybody knowing how.
@@ -65,7 +67,8 @@ impl Keeper {
         let memory = self.memory();
         self.told.changed = true;
         let record = Record { at: wall_ms(), event, memory: Some(memory) };
-        self.disk.append(frame::encode(&record))
+        self.told.last_note = self.disk.append(frame::encode(&record));
+        self.told.last_note
     }
 
     /// What the next keeper must know.

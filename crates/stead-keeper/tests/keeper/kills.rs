@@ -1,6 +1,7 @@
 //! A keeper may be killed at any moment.
 
 use std::fs;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use stead_core::machine::{Goal, PhaseName};
@@ -78,7 +79,11 @@ fn kill_keepers(rig: &mut Rig, kills: u32) -> Faults {
     let (out_n, out) = faults_of(&rig.output(Stream::Out), "out");
     let (err_n, err) = faults_of(&rig.output(Stream::Err), "err");
     let rate = (out_n + err_n) as f64 / elapsed.as_secs_f64();
-    eprintln!("{kills} kills, {out_n} + {err_n} lines, {rate:.0} lines/s, {out:?}, {err:?}");
+    let _ = writeln!(
+        // Past the test harness, which would keep it to itself.
+        std::io::stderr(),
+        "{kills} kills, {out_n} + {err_n} lines, {rate:.0} lines/s, {out:?}, {err:?}"
+    );
     let starts = rig.events().iter().filter(|e| matches!(e, Event::Starting { .. })).count();
     assert_eq!(starts, 1, "no second copy was ever started");
     Faults {

@@ -12,9 +12,9 @@ pub struct CgroupHome {
     folder: PathBuf,
 }
 
-/// The mode of a cgroup that was killed, so that every later owner knows: kernels from 6.14 on count
-/// the kills of a cgroup, and kill at once what is cloned right into one that was ever killed (seen
-/// with 6.18).
+/// The mode of a cgroup that was killed, so that every later owner knows: kernels from 6.14 on
+/// count the kills of a cgroup, and kill at once what is cloned right into one that was ever killed
+/// (seen with 6.18).
 const SPENT: u32 = 0o500;
 
 /// One run's cgroup.

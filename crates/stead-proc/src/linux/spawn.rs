@@ -155,7 +155,9 @@ pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Held, SpawnError> {
     let pipe = |flags| pipe_with(flags).map_err(|error| SpawnError::Pipe(error.into()));
     let (gate_read, gate) = pipe(PipeFlags::CLOEXEC)?;
     let (progress, report) = pipe(PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&progress, true).map_err(|error| SpawnError::Pipe(error.into()))?;
+    for end in [&progress, &gate_read] {
+        rustix::io::ioctl_fionbio(end, true).map_err(|error| SpawnError::Pipe(error.into()))?;
+    }
     let mut prepared = prepare(spec, gate_read.as_raw_fd(), report.as_raw_fd())?;
     prepared.not_ours = [gate.as_raw_fd(), progress.as_raw_fd()];
     let argv = pointers(&prepared.argv);
@@ -324,18 +326,34 @@ unsafe fn reset_signals() {
 #[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
 unsafe fn wait_at_gate(gate: RawFd) {
     let mut byte = [0_u8];
+    let mut looks = 0;
     // SAFETY: as run_child.
     unsafe {
         loop {
             match libc::read(gate, byte.as_mut_ptr().cast(), 1) {
                 1 => return,
-                -1 if *libc::__errno_location() == libc::EINTR => (),
+                -1 => match *libc::__errno_location() {
+                    libc::EINTR => (),
+                    // The journal is written in less time than it takes to wake a sleeper.
+                    libc::EAGAIN if looks < LOOKS_BEFORE_SLEEP => {
+                        looks += 1;
+                        libc::sched_yield();
+                    }
+                    libc::EAGAIN => {
+                        let mut wait = libc::pollfd { fd: gate, events: libc::POLLIN, revents: 0 };
+                        libc::poll(&raw mut wait, 1, -1);
+                    }
+                    _ => libc::_exit(0),
+                },
                 // The keeper is gone or does not want this run any more.
                 _ => libc::_exit(0),
             }
         }
     }
 }
+
+/// How often a child looks at its gate before it sleeps there.
+const LOOKS_BEFORE_SLEEP: u32 = 100;
 
 /// # Safety
 /// As [`run_child`].
