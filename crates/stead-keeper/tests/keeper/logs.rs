@@ -54,7 +54,7 @@ fn a_flood_far_past_the_cap_drops_nothing_and_stays_below_it() {
     assert!(most <= keep, "{most} bytes on disk are more than {keep}");
     let _ = writeln!(
         // Past the test harness, which would keep it to itself.
-        std::io::stderr(),
+        io::stderr(),
         "flood of {} MiB at {:.0} MB/s, cat into a file {:.0} MB/s, most on disk {} MiB",
         flood / MIB,
         flood as f64 / 1e6 / seconds,
