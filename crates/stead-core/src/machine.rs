@@ -441,7 +441,10 @@ impl Instance {
                 None
             }
             Phase::Waiting { .. } => {
-                self.restarts += 1;
+                // The first run may be owed by a keeper that died; it is no restart.
+                if self.last_run != RunId::default() {
+                    self.restarts += 1;
+                }
                 self.spawn()
             }
         }

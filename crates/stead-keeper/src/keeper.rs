@@ -187,9 +187,6 @@ impl Keeper {
         if self.instance.goal() == Goal::Down {
             self.feed(Input::Want(Goal::Down));
         }
-        if remembered.memory.is_none() {
-            self.feed_with(Input::Want(Goal::Up), Event::Wanted { goal: Goal::Up });
-        }
         Ok(())
     }
 

@@ -56,7 +56,7 @@ pub(crate) fn recover(
         // The journal may be missing because it could not be written.
         let found = newest_run(folder, faults)?;
         return Ok(match found {
-            None => fresh(),
+            None => fresh(now),
             Some((run, process)) => adopt(&Memory::default(), RunId(run), process, Goal::Up, now),
         });
     };
@@ -98,8 +98,11 @@ fn newest_run(folder: &Path, faults: &Faults) -> io::Result<Option<(u64, Process
     if faults.no_scan { Ok(None) } else { newest_marked(&mark_prefix(folder)) }
 }
 
-fn fresh() -> Recovered {
-    Recovered { instance: Instance::default(), running: None, restarting: false }
+/// An instance that never was. It is wanted before the first record says anything of it: a keeper
+/// that dies right after that one leaves a start that is still owed.
+fn fresh(now: Millis) -> Recovered {
+    let owed = CoreMemory { goal: Goal::Up, ..core_memory(&Memory::default(), CoreRest::Waiting) };
+    Recovered { instance: Instance::restore(owed, now), running: None, restarting: false }
 }
 
 fn adopt(memory: &Memory, run: RunId, process: Process, goal: Goal, now: Millis) -> Recovered {

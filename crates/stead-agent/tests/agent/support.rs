@@ -68,6 +68,16 @@ impl Root {
         Self { folder, keeper, agent: None }
     }
 
+    /// Gives the agents to come a keeper that is another file and does the same.
+    pub(crate) fn renew_keeper(&mut self) {
+        let newer = self.path().join("newer-keeper");
+        let mut bytes = std::fs::read(&self.keeper).unwrap();
+        // What follows a program in its file is not looked at.
+        bytes.extend_from_slice(b"newer");
+        std::fs::write(&newer, bytes).unwrap();
+        self.keeper = newer;
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -472,6 +472,14 @@ fn a_restored_wait_is_over_at_once_and_a_restored_goal_stops_what_runs() {
 }
 
 #[test]
+fn a_first_run_that_a_dead_keeper_owes_is_no_restart() {
+    let owed = Memory { goal: Goal::Up, rest: Rest::Waiting, ..Memory::default() };
+    let timeline: Timeline<'_> = &[(9, DEADLINE, spawn(RUN_1))];
+    let instance = check_from(&POLICY, Instance::restore(owed, Millis(9)), timeline);
+    assert_eq!((instance.last_run(), instance.restarts()), (RUN_1, 0));
+}
+
+#[test]
 fn phases_have_the_names_that_people_and_scripts_see() {
     let (run, kill_at, after) = (RUN_1, Millis(0), After::Down);
     let cases = [

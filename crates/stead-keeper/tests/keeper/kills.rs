@@ -209,6 +209,30 @@ fn with_the_gate_alone_a_keeper_killed_right_after_the_fork_leaves_nothing() {
 }
 
 #[test]
+fn a_first_life_whose_journal_ends_after_any_record_is_still_owed_its_run() {
+    let probe = probe();
+    let argv = [probe.as_str(), "sleep"];
+    let mut first = Rig::new(&argv);
+    first.start();
+    first.wait_up();
+    let is_started = |rig: &Rig| rig.events().iter().any(|e| matches!(e, Event::Started { .. }));
+    eventually(|| is_started(&first).then_some(())).unwrap();
+    let journal = fs::read(first.folder.join("events")).unwrap();
+    first.retire();
+    let ends = journal.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let mut records = 0;
+    for end in ends {
+        let mut rig = Rig::new(&argv);
+        fs::write(rig.folder.join("events"), &journal[..end]).unwrap();
+        rig.start();
+        rig.wait_up();
+        rig.retire();
+        records += 1;
+    }
+    assert!(records >= 3, "the keeper, the start, the process: {records}");
+}
+
+#[test]
 fn a_run_the_journal_never_heard_of_is_taken_over() {
     let probe = probe();
     let mut rig = Rig::new(&[&probe, "sleep"]);
