@@ -21,6 +21,7 @@ use tokio::sync::mpsc::Sender;
 use crate::accounts::Accounts;
 use crate::crash::{Crash, CrashPoint};
 use crate::host::{self, AllWanted};
+use crate::kit;
 use crate::layout::{InstanceError, Layout};
 use crate::message::Message;
 use crate::store::{self, Found, Stored};
@@ -105,7 +106,7 @@ impl Hands {
     fn carry_out(&mut self, job: Job) -> Done {
         match job {
             Job::Apply(stored) => {
-                let wanted = host::all_wanted(&self.layout, &stored, &mut self.accounts);
+                let wanted = self.all_wanted(&stored);
                 self.crash.at(CrashPoint::BeforePlanWrite);
                 let written = store::write_plan(&self.layout.plan(), &stored);
                 self.crash.at(CrashPoint::AfterPlanWrite);
@@ -121,7 +122,7 @@ impl Hands {
                 Done::Prepared { instance, mark, prepared }
             }
             Job::Resolve(stored) => {
-                let wanted = host::all_wanted(&self.layout, &stored, &mut self.accounts);
+                let wanted = self.all_wanted(&stored);
                 Done::Resolved { generation: stored.generation, wanted }
             }
             Job::Start(start) => {
@@ -129,6 +130,10 @@ impl Hands {
                 Done::Started { instance: start.instance, started }
             }
         }
+    }
+
+    fn all_wanted(&mut self, stored: &Stored) -> AllWanted {
+        host::all_wanted(&self.layout, kit::folder(&self.keeper), stored, &mut self.accounts)
     }
 
     fn bury(&self, instance: &InstanceName) -> bool {

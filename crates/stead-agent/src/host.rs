@@ -1,6 +1,7 @@
 //! The host's side of a plan: what each instance is launched with on this host.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use stead_core::launch::{HostSide, Launch, launch};
 use stead_core::names::InstanceName;
@@ -40,19 +41,24 @@ pub(crate) fn inherited(
     names.filter_map(|name| Some((name.to_owned(), variable(name)?))).collect()
 }
 
-/// Fills in the host's side of a whole plan.
-pub(crate) fn all_wanted(layout: &Layout, stored: &Stored, accounts: &mut Accounts) -> AllWanted {
+/// Fills in the host's side of a whole plan; `kit` is the folder of stead's own programs.
+pub(crate) fn all_wanted(
+    layout: &Layout,
+    kit: &Path,
+    stored: &Stored,
+    accounts: &mut Accounts,
+) -> AllWanted {
     let mut all = AllWanted::new();
     for (name, spec) in &stored.plan.instances {
         let whom = accounts.whom(layout, name.service(), spec).map_err(|error| error.to_string());
-        let wanted = whom.map(|whom| wanted(layout, name, spec, whom, &stored.inherited));
+        let wanted = whom.map(|whom| wanted((layout, kit), name, spec, whom, &stored.inherited));
         all.insert(name.clone(), wanted);
     }
     all
 }
 
 fn wanted(
-    layout: &Layout,
+    (layout, kit): (&Layout, &Path),
     name: &InstanceName,
     spec: &Spec,
     whom: Whom,
@@ -60,15 +66,25 @@ fn wanted(
 ) -> Wanted {
     let data = layout.data(name).to_string_lossy().into_owned();
     let tmp = layout.tmp(name).to_string_lossy().into_owned();
+    let config = layout.config(name).join("current").to_string_lossy().into_owned();
+    let kit = kit.to_string_lossy();
     let release = spec.release.as_ref().map(|digest| layout.release(digest));
     let release = release.map_or_else(|| data.clone(), |path| path.to_string_lossy().into_owned());
     let launch = launch(
         name,
         spec,
         HostSide {
-            places: Places { data: &data, release: &release, tmp: &tmp },
+            places: Places {
+                config: &config,
+                data: &data,
+                kit: &kit,
+                ports: &spec.ports,
+                release: &release,
+                tmp: &tmp,
+            },
             env: environment(spec, whom.user.as_deref(), &data, inherited),
             account: whom.account,
+            isolates: stead_proc::is_root(),
         },
     );
     Wanted { mark: mark(&launch), launch: Box::new(launch) }
@@ -124,7 +140,7 @@ mod tests {
         let root = TempRoot::new("host-env");
         let layout = root.layout();
         let mut accounts = Accounts::load(&layout).0;
-        let all = all_wanted(&layout, &stored, &mut accounts);
+        let all = all_wanted(&layout, Path::new("/kit"), &stored, &mut accounts);
         let name = "orders.0".parse().unwrap();
         let launch = &all[&name].as_ref().unwrap().launch;
         let env = |name: &str| launch.env.get(name).map(String::as_str);
@@ -134,7 +150,7 @@ mod tests {
         assert_eq!(env("LANG"), Some("de_DE.UTF-8"));
         assert_eq!(env("HOME"), layout.data(&name).to_str());
         assert_eq!((env("X"), env("MISSING")), (None, None));
-        let again = all_wanted(&layout, &stored, &mut accounts);
+        let again = all_wanted(&layout, Path::new("/kit"), &stored, &mut accounts);
         assert_eq!(again[&name].as_ref().unwrap().mark, all[&name].as_ref().unwrap().mark);
     }
 

@@ -23,6 +23,11 @@ pub(crate) fn install(layout: &Layout, program: &Path) -> io::Result<PathBuf> {
     Ok(installed)
 }
 
+/// The folder of the kit that this keeper is part of.
+pub(crate) fn folder(keeper: &Path) -> &Path {
+    keeper.parent().expect("a keeper of the kit is in a folder")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,9 +92,15 @@ impl Layout {
         self.root.join("tmp").join(name.to_string())
     }
 
+    /// The folder with the configurations that an instance has had; `current` in it leads to the
+    /// one that holds.
+    pub(crate) fn config(&self, name: &InstanceName) -> PathBuf {
+        self.root.join("config").join(name.to_string())
+    }
+
     /// Makes the folders that hold those of the instances.
     pub(crate) fn make_root(&self) -> io::Result<()> {
-        for name in ["releases", "instances", "data", "tmp", "kit"] {
+        for name in ["releases", "instances", "config", "data", "tmp", "kit"] {
             let mode = if name == "instances" { CLOSED } else { PASS_THROUGH };
             make_folder(&self.root.join(name), mode)?;
         }
@@ -135,7 +141,7 @@ impl Layout {
 
     /// Removes what an instance that has left must not leave behind; its data stays.
     pub(crate) fn remove_instance(&self, name: &InstanceName) -> io::Result<()> {
-        for folder in [self.instance(name), self.tmp(name)] {
+        for folder in [self.instance(name), self.config(name), self.tmp(name)] {
             match fs::remove_dir_all(&folder) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => (),

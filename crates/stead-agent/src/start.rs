@@ -178,7 +178,9 @@ fn agent(
     let (mut accounts, accounts_damage) = Accounts::load(&layout);
     let found = store::read_plan(&layout.plan());
     let wanted = match &found {
-        Found::Whole(stored) => host::all_wanted(&layout, stored, &mut accounts),
+        Found::Whole(stored) => {
+            host::all_wanted(&layout, kit::folder(&keeper), stored, &mut accounts)
+        }
         Found::Absent | Found::Damaged { .. } => AllWanted::new(),
     };
     let hands = Hands {

@@ -1,10 +1,9 @@
 //! What the tests of this crate share.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use stead_core::machine::{Goal, PhaseName};
-use stead_core::plan::{LogLimits, Plan, Restart, Spec, Stop, Umask};
+use stead_core::plan::{Plan, Spec};
 use stead_core::template::Template;
 use stead_wire::WIRE_VERSION;
 use stead_wire::keeper::{LogCounts, Report};
@@ -37,25 +36,7 @@ impl Drop for TempRoot {
 
 /// A spec of this command with everything else as by default.
 pub(crate) fn spec(run: &[&str]) -> Spec {
-    Spec {
-        run: run.iter().map(|text| Template::literal(text)).collect(),
-        release: None,
-        directory: None,
-        env: BTreeMap::new(),
-        inherit: Vec::new(),
-        user: None,
-        group: None,
-        umask: Umask::default(),
-        new_privileges: false,
-        ports: BTreeMap::new(),
-        restart: Restart::default(),
-        stop: Stop::default(),
-        log: LogLimits::default(),
-        needs: Vec::new(),
-        ready: None,
-        live: None,
-        limits: stead_core::plan::Limits::default(),
-    }
+    Spec::of(run.iter().map(|text| Template::literal(text)).collect())
 }
 
 pub(crate) fn plan<const N: usize>(instances: [(&str, Spec); N]) -> Plan {

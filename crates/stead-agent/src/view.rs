@@ -239,6 +239,7 @@ mod tests {
             every: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             failures: 3,
+            successes: 1,
         };
         let cases = [
             ((false, false, false), None),

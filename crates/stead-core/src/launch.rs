@@ -1,17 +1,21 @@
 //! What a keeper needs to know of its instance: a [`Spec`] with the host's side filled in.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::InstanceName;
-use crate::plan::{Digest, LogLimits, Restart, Spec, StopHow, Umask};
+use crate::plan::{
+    Check, Digest, Limits, LogLimits, Reload, Replace, Restart, Spec, StopHow, Umask, is_default,
+};
+use crate::sandbox::{Capability, LaunchSandbox, Loosened, Sandbox, SandboxFiles};
 use crate::signal::Signal;
 use crate::template::{Places, Template};
-use crate::units::as_millis;
+use crate::units::{as_millis, as_optional_millis};
 
 /// What a keeper runs. Everything in it is true on this host; nothing is left to look up.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -31,6 +35,81 @@ pub struct Launch {
     pub restart: Restart,
     pub stop: LaunchStop,
     pub log: LogLimits,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
+    /// `None`: no more than its account and no new privileges.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sandbox: Option<LaunchSandbox>,
+    /// Sockets that the host opens and hands to each run, in this order.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub listen: Vec<LaunchSocket>,
+    /// What differs for a run on the other side: the second port of a service behind a front.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub second: Option<Second>,
+    /// It speaks `sd_notify`: somebody listens to what it says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub notify: bool,
+    /// The longest silence of a service that notifies.
+    #[serde(default, rename = "watchdog_ms", skip_serializing_if = "is_default")]
+    #[serde(with = "as_optional_millis")]
+    pub watchdog: Option<Duration>,
+    /// How a run shows that it is ready, if its keeper is to see it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ready: KeeperReady,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub replace: Replace,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reload: Option<LaunchReload>,
+    /// The release that `{config}` leads to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub config: Option<Digest>,
+    /// It runs when it is told to, not always.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scheduled: bool,
+    /// A run that takes longer is stopped, and has failed.
+    #[serde(default, rename = "run_timeout_ms", skip_serializing_if = "is_default")]
+    #[serde(with = "as_optional_millis")]
+    pub run_timeout: Option<Duration>,
+}
+
+/// A socket that a run is handed: `LISTEN_FDS`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LaunchSocket {
+    /// The name of its port: `LISTEN_FDNAMES`.
+    pub name: String,
+    /// An IP address.
+    pub address: String,
+    pub port: u16,
+}
+
+/// Command and environment of a run on the second side.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Second {
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub stop: LaunchStopHow,
+}
+
+/// How a keeper sees that a run is ready.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeeperReady {
+    /// It does not: the agent asks, and says so when a replacement waits for it.
+    Agent,
+    /// A line of output holds this text.
+    Log(String),
+    Notify,
+    /// There is no ready probe: once it runs.
+    #[default]
+    Started,
+}
+
+/// How a run is told to read its configuration again, with places filled in.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LaunchReload {
+    Hook(Vec<String>),
+    Signal(Signal),
 }
 
 /// User and groups by number.
@@ -66,39 +145,172 @@ pub struct HostSide<'a> {
     pub account: Option<Account>,
     /// Variables every run gets (PATH, HOME, …), weakest first.
     pub env: BTreeMap<String, String>,
+    /// Whether runs are isolated: the host may.
+    pub isolates: bool,
 }
 
 /// Fills in the host's side of a spec.
 pub fn launch(instance: &InstanceName, spec: &Spec, host: HostSide<'_>) -> Launch {
-    let fill = |texts: &[Template]| texts.iter().map(|text| text.fill(&host.places)).collect();
+    let places = host.places;
+    let first = Filled { spec, places, host_env: &host.env };
+    let above: BTreeMap<String, u16> =
+        spec.ports.iter().map(|(name, port)| (name.clone(), port.saturating_add(1))).collect();
+    let second = Filled { places: Places { ports: &above, ..places }, ..first };
     let default_directory = || match spec.release {
-        Some(_) => host.places.release.into(),
-        None => host.places.data.into(),
+        Some(_) => places.release.into(),
+        None => places.data.into(),
     };
-    let mut env = host.env;
-    env.extend(spec.env.iter().map(|(name, value)| (name.clone(), value.fill(&host.places))));
+    let notifies = |check: Option<&Check>| matches!(check, Some(Check::Notify));
+    let ready = spec.ready.as_ref().map(|probe| &probe.check);
+    let live = spec.live.as_ref();
+    let startup = spec.startup.as_ref().map(|startup| &startup.probe.check);
+    let watchdog = live.filter(|live| live.check == Check::Notify).map(|live| live.timeout);
     Launch {
         instance: instance.clone(),
         release: spec.release.clone(),
-        argv: fill(&spec.run),
+        argv: first.texts(&spec.run),
         directory: spec
             .directory
             .as_ref()
-            .map_or_else(default_directory, |text| text.fill(&host.places)),
-        env,
-        account: host.account,
+            .map_or_else(default_directory, |text| text.fill(&places)),
+        env: first.env(),
         umask: spec.umask,
         new_privileges: spec.new_privileges,
         restart: spec.restart,
-        stop: LaunchStop {
-            how: match &spec.stop.how {
-                StopHow::CtrlBreak => LaunchStopHow::CtrlBreak,
-                StopHow::CtrlC => LaunchStopHow::CtrlC,
-                StopHow::Hook(hook) => LaunchStopHow::Hook(fill(hook)),
-                StopHow::Signal(signal) => LaunchStopHow::Signal(*signal),
-            },
-            timeout: spec.stop.timeout,
-        },
+        stop: LaunchStop { how: first.stop(), timeout: spec.stop.timeout },
         log: spec.log,
+        limits: spec.limits,
+        sandbox: host.isolates.then(|| sandbox(spec, &places)).flatten(),
+        listen: sockets(spec),
+        second: spec.fronted.as_ref().map(|_| Second {
+            argv: second.texts(&spec.run),
+            env: second.env(),
+            stop: second.stop(),
+        }),
+        notify: notifies(ready) || notifies(startup) || watchdog.is_some(),
+        watchdog,
+        ready: keeper_ready(spec),
+        replace: spec.replace,
+        reload: spec.reload.as_ref().map(|reload| match reload {
+            Reload::Hook(hook) => LaunchReload::Hook(first.texts(hook)),
+            Reload::Signal(signal) => LaunchReload::Signal(*signal),
+        }),
+        config: spec.config.clone(),
+        scheduled: spec.schedule.is_some(),
+        run_timeout: spec.schedule.as_ref().and_then(|schedule| schedule.timeout),
+        account: host.account,
     }
+}
+
+/// A spec with the places of one side.
+#[derive(Clone, Copy)]
+struct Filled<'a> {
+    spec: &'a Spec,
+    places: Places<'a>,
+    host_env: &'a BTreeMap<String, String>,
+}
+
+impl Filled<'_> {
+    fn texts(&self, texts: &[Template]) -> Vec<String> {
+        texts.iter().map(|text| text.fill(&self.places)).collect()
+    }
+
+    /// Weakest first: what the limits ask of runtimes, the host's, the spec's own.
+    fn env(&self) -> BTreeMap<String, String> {
+        let mut env = runtime_env(&self.spec.limits);
+        env.extend(self.host_env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let own = self.spec.env.iter();
+        env.extend(own.map(|(name, value)| (name.clone(), value.fill(&self.places))));
+        env
+    }
+
+    fn stop(&self) -> LaunchStopHow {
+        match &self.spec.stop.how {
+            StopHow::CtrlBreak => LaunchStopHow::CtrlBreak,
+            StopHow::CtrlC => LaunchStopHow::CtrlC,
+            StopHow::Hook(hook) => LaunchStopHow::Hook(self.texts(hook)),
+            StopHow::Signal(signal) => LaunchStopHow::Signal(*signal),
+        }
+    }
+}
+
+/// Who decides that a run is ready. The start-up check comes first, then the ready probe; a run
+/// with neither is ready once it runs.
+fn keeper_ready(spec: &Spec) -> KeeperReady {
+    let checks = [
+        spec.startup.as_ref().map(|startup| &startup.probe.check),
+        spec.ready.as_ref().map(|probe| &probe.check),
+    ];
+    match checks {
+        [None, None] => KeeperReady::Started,
+        [None, Some(Check::Notify)] | [Some(Check::Notify), None] => KeeperReady::Notify,
+        [None, Some(Check::Log { text })] | [Some(Check::Log { text }), None] => {
+            KeeperReady::Log(text.clone())
+        }
+        [_, _] => KeeperReady::Agent,
+    }
+}
+
+fn sockets(spec: &Spec) -> Vec<LaunchSocket> {
+    let socket = |(name, address): (&String, &String)| {
+        let port = *spec.ports.get(name)?;
+        Some(LaunchSocket { name: name.clone(), address: address.clone(), port })
+    };
+    spec.listen.iter().filter_map(socket).collect()
+}
+
+/// The first port that only the privileged may not open.
+const UNPRIVILEGED_PORT_FIRST: u16 = 1024;
+
+fn sandbox(spec: &Spec, places: &Places<'_>) -> Option<LaunchSandbox> {
+    let Loosened { read, write, capabilities, syscalls, shared_tmp, any_files, any_signals } =
+        match &spec.sandbox {
+            Sandbox::Off => return None,
+            Sandbox::On(loosened) => loosened,
+        };
+    let fill = |texts: &[Template]| texts.iter().map(|text| text.fill(places)).collect::<Vec<_>>();
+    // Its own folders; a release is only read. `{config}` is a link that is turned to another
+    // folder beside it while the run goes on, so the folder above it is what may be read.
+    let config = places.config.rsplit_once('/').map_or(places.config, |(above, _)| above);
+    let mut readable = Vec::from([String::from(places.release), String::from(config)]);
+    readable.extend(fill(read));
+    let mut writable = Vec::from([String::from(places.data), String::from(places.tmp)]);
+    writable.extend(fill(write));
+    let mut capabilities = capabilities.clone();
+    // What the host opens by itself needs no right of the service.
+    let opens_low = |(name, port): (&String, &u16)| {
+        *port < UNPRIVILEGED_PORT_FIRST && !spec.listen.contains_key(name)
+    };
+    if spec.ports.iter().any(opens_low) && !capabilities.contains(&Capability::NET_BIND_SERVICE) {
+        capabilities.push(Capability::NET_BIND_SERVICE);
+    }
+    Some(LaunchSandbox {
+        files: (!any_files).then_some(SandboxFiles { read: readable, write: writable }),
+        tmp: (!shared_tmp).then(|| places.tmp.into()),
+        capabilities,
+        syscalls: syscalls.clone(),
+        any_signals: *any_signals,
+    })
+}
+
+/// What tells runtimes of their limits, since they size themselves by the host otherwise: Go
+/// (`GOMAXPROCS`, and `GOMEMLIMIT` at nine tenths, which leaves room for what its collector does
+/// not count) and the JVM (its heap at three quarters, for the same reason). What the command line
+/// of a JVM says is stronger.
+fn runtime_env(limits: &Limits) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let mut jvm = Vec::new();
+    if let Some(memory) = limits.memory {
+        env.insert("GOMEMLIMIT".into(), format!("{}B", memory.0 / 10 * 9));
+        jvm.push(format!("-Xmx{}k", (memory.0 / 1024 / 4 * 3).max(2048)));
+    }
+    if let Some(cpu) = limits.cpu {
+        let cores = cpu.0.div_ceil(1000);
+        env.insert("GOMAXPROCS".into(), cores.to_string());
+        jvm.push(format!("-XX:ActiveProcessorCount={cores}"));
+    }
+    if !jvm.is_empty() {
+        env.insert("JAVA_TOOL_OPTIONS".into(), jvm.join(" "));
+    }
+    env
 }

@@ -12,6 +12,8 @@ pub mod names;
 pub mod order;
 pub mod plan;
 pub mod reconcile;
+pub mod sandbox;
+pub mod schedule;
 pub mod signal;
 pub mod template;
 pub mod units;

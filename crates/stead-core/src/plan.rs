@@ -8,9 +8,17 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{FleetName, HostName, InstanceName, ServiceName};
+use crate::sandbox::Sandbox;
+use crate::schedule::Schedule;
 use crate::signal::Signal;
 use crate::template::Template;
 use crate::units::{Bytes, MilliCpu, as_millis};
+
+/// Whether a field is as by default: then it is not written, so that what does not use it has the
+/// same bytes as before there was such a field.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// What one host must run. The only thing an agent obeys.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -47,6 +55,98 @@ pub struct Spec {
     pub ready: Option<Probe>,
     pub live: Option<Probe>,
     pub limits: Limits,
+    /// Until it passes, neither `ready` nor `live` is asked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub startup: Option<Startup>,
+    /// What an instance is counted with when it is asked whether all fit on the host.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub requests: Requests,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sandbox: Sandbox,
+    /// Ports, by name, that the host opens and hands to the runs, with the IP address.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub listen: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub replace: Replace,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reload: Option<Reload>,
+    /// The release that holds its configuration: what `{config}` leads to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub config: Option<Digest>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: Option<Schedule>,
+    /// Behind a front: then each of `ports` has a second one right above it, for the run that
+    /// takes the place of another.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fronted: Option<Fronted>,
+}
+
+impl Spec {
+    /// A spec of this command, with everything else as by default.
+    pub fn of(run: Vec<Template>) -> Self {
+        Self {
+            run,
+            release: None,
+            directory: None,
+            env: BTreeMap::new(),
+            inherit: Vec::new(),
+            user: None,
+            group: None,
+            umask: Umask::default(),
+            new_privileges: false,
+            ports: BTreeMap::new(),
+            restart: Restart::default(),
+            stop: Stop::default(),
+            log: LogLimits::default(),
+            needs: Vec::new(),
+            ready: None,
+            live: None,
+            limits: Limits::default(),
+            startup: None,
+            requests: Requests::default(),
+            sandbox: Sandbox::default(),
+            listen: BTreeMap::new(),
+            replace: Replace::default(),
+            reload: None,
+            config: None,
+            schedule: None,
+            fronted: None,
+        }
+    }
+}
+
+/// The front of a service: where its connections come from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Fronted {
+    /// The instance, on the same host, that holds the outer port.
+    pub by: InstanceName,
+    /// The port, by name, that connections are passed on to.
+    pub port: String,
+}
+
+/// How a run gives way to the next one when the plan or the operator wants a fresh one.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Replace {
+    /// The next run begins beside the old one, which is stopped once the next is ready.
+    pub overlap: bool,
+    /// The next run is ready within this, or the old one is kept.
+    #[serde(with = "as_millis", rename = "within_ms")]
+    pub within: Duration,
+}
+
+impl Default for Replace {
+    fn default() -> Self {
+        Self { overlap: false, within: Duration::from_secs(60) }
+    }
+}
+
+/// How an instance is told to read its configuration again.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reload {
+    /// A program, run as the service's user; it finds `STEAD_PID`.
+    Hook(Vec<Template>),
+    Signal(Signal),
 }
 
 /// The digest that names a release: BLAKE3, 64 hexadecimal digits.
@@ -179,10 +279,32 @@ pub struct Probe {
     pub check: Check,
     #[serde(with = "as_millis", rename = "every_ms")]
     pub every: Duration,
+    /// For [`Check::Notify`] as a live probe: the longest silence.
     #[serde(with = "as_millis", rename = "timeout_ms")]
     pub timeout: Duration,
     /// So many failures in a row make the verdict.
     pub failures: u32,
+    /// So many successes in a row take it back.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub successes: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+/// The check that says that a run has come up.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Startup {
+    pub probe: Probe,
+    /// A run that has not passed it by then is taken as failed.
+    #[serde(with = "as_millis", rename = "within_ms")]
+    pub within: Duration,
 }
 
 /// What a probe does.
@@ -190,8 +312,29 @@ pub struct Probe {
 #[serde(rename_all = "lowercase")]
 pub enum Check {
     Exec(Vec<Template>),
-    Http { path: String, port: u16 },
-    Tcp { port: u16 },
+    Http {
+        path: String,
+        port: u16,
+    },
+    /// The run has written a line that holds this text.
+    Log {
+        text: String,
+    },
+    /// The run says so itself, by the protocol of `sd_notify`.
+    Notify,
+    Tcp {
+        port: u16,
+    },
+}
+
+impl Check {
+    /// Whether the keeper sees the answer by itself; all others are asked by the agent.
+    pub fn is_heard_by_keeper(&self) -> bool {
+        match self {
+            Self::Log { .. } | Self::Notify => true,
+            Self::Exec(_) | Self::Http { .. } | Self::Tcp { .. } => false,
+        }
+    }
 }
 
 /// Ceilings of an instance; `None` is no ceiling.
@@ -200,12 +343,45 @@ pub struct Limits {
     pub memory: Option<Bytes>,
     pub cpu: Option<MilliCpu>,
     pub processes: Option<u32>,
+    /// Files that each process may hold open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// The share of the disk when several want it: 1 to 10000, 100 for one that says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_weight: Option<u16>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub enforce: Enforce,
+}
+
+/// What becomes of an instance on a host that cannot keep its limits.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enforce {
+    /// It runs all the same, and that is said.
+    Best,
+    /// It is refused.
+    #[default]
+    Must,
 }
 
 impl Limits {
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self { enforce: self.enforce, ..Self::default() }
     }
+
+    /// Whether only a cgroup can keep one of them.
+    pub fn need_cgroup(&self) -> bool {
+        !Self { files: None, ..*self }.is_empty()
+    }
+}
+
+/// What an instance is expected to use.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Requests {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<MilliCpu>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Texts with `{data}`-like places that only the host can fill in.
 
-use alloc::string::String;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::str::FromStr;
 
@@ -9,8 +10,12 @@ use serde::{Deserialize, Serialize};
 /// A place that the host fills in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Place {
+    /// The folder with the configuration that the plan holds.
+    Config,
     /// The instance's own folder, which outlives releases.
     Data,
+    /// The folder of stead's own programs.
+    Kit,
     /// The folder of the release that runs.
     Release,
     /// The instance's own folder for what may be lost.
@@ -18,14 +23,23 @@ pub enum Place {
 }
 
 impl Place {
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Data, "data"), (Self::Release, "release"), (Self::Tmp, "tmp")];
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Config, "config"),
+        (Self::Data, "data"),
+        (Self::Kit, "kit"),
+        (Self::Release, "release"),
+        (Self::Tmp, "tmp"),
+    ];
 }
 
 /// What the places are on one host, for one instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
+    pub config: &'a str,
     pub data: &'a str,
+    pub kit: &'a str,
+    /// By name. A port that is not there is left as it is written.
+    pub ports: &'a BTreeMap<String, u16>,
     pub release: &'a str,
     pub tmp: &'a str,
 }
@@ -33,8 +47,12 @@ pub struct Places<'a> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Part {
     Place(Place),
+    /// The port of that name.
+    Port(String),
     Text(String),
 }
+
+const PORT: &str = "port.";
 
 /// A parsed text: every `{…}` in it is a known place; `{{` and `}}` stand for the braces.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -48,7 +66,9 @@ pub enum TemplateError {
     Nul,
     #[error("a `{{` that is never closed; write `{{{{` for the brace itself")]
     Unclosed,
-    #[error("`{{{0}}}` is not a place; use {{data}}, {{tmp}}, {{release}} or {{port.NAME}}")]
+    #[error(
+        "`{{{0}}}` is not a place; use {{data}}, {{tmp}}, {{release}}, {{config}} or {{port.NAME}}"
+    )]
     Unknown(String),
     #[error("a `}}` that closes nothing; write `}}}}` for the brace itself")]
     Unopened,
@@ -63,12 +83,23 @@ impl Template {
     /// The text with every place filled in.
     pub fn fill(&self, places: &Places<'_>) -> String {
         let fill = |part: &Part| match part {
+            Part::Place(Place::Config) => places.config.into(),
             Part::Place(Place::Data) => places.data.into(),
+            Part::Place(Place::Kit) => places.kit.into(),
             Part::Place(Place::Release) => places.release.into(),
             Part::Place(Place::Tmp) => places.tmp.into(),
+            Part::Port(name) => match places.ports.get(name) {
+                Some(port) => port.to_string(),
+                None => ["{", PORT, name, "}"].concat(),
+            },
             Part::Text(text) => text.clone(),
         };
         self.0.iter().map(fill).collect()
+    }
+
+    /// Whether the text differs from one port number to another.
+    pub fn has_port(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Port(_)))
     }
 }
 
@@ -93,12 +124,11 @@ impl FromStr for Template {
             } else {
                 let inside = brace.strip_prefix('{').ok_or(TemplateError::Unopened)?;
                 let (name, after) = inside.split_once('}').ok_or(TemplateError::Unclosed)?;
-                let place = Place::ALL.iter().find(|(_, known)| *known == name);
-                let (place, _) = place.ok_or_else(|| TemplateError::Unknown(name.into()))?;
+                let part = part_of(name).ok_or_else(|| TemplateError::Unknown(name.into()))?;
                 if !plain.is_empty() {
                     parts.push(Part::Text(core::mem::take(&mut plain)));
                 }
-                parts.push(Part::Place(*place));
+                parts.push(part);
                 rest = after;
             }
         }
@@ -108,6 +138,15 @@ impl FromStr for Template {
         }
         Ok(Self(parts))
     }
+}
+
+/// What stands between two braces; `None` if that is no place.
+fn part_of(name: &str) -> Option<Part> {
+    if let Some(port) = name.strip_prefix(PORT) {
+        return (!port.is_empty()).then(|| Part::Port(port.into()));
+    }
+    let place = Place::ALL.iter().find(|(_, known)| *known == name);
+    place.map(|(place, _)| Part::Place(*place))
 }
 
 impl TryFrom<String> for Template {
@@ -125,6 +164,7 @@ impl From<Template> for String {
                     Place::ALL.iter().find(|(known, _)| known == place).map_or("", |(_, n)| n);
                 ["{", name, "}"].concat()
             }
+            Part::Port(name) => ["{", PORT, name, "}"].concat(),
             Part::Text(text) => text.replace('{', "{{").replace('}', "}}"),
         };
         template.0.iter().map(show).collect()
@@ -135,7 +175,12 @@ impl From<Template> for String {
 mod tests {
     use super::*;
 
-    const PLACES: Places<'_> = Places { data: "/d", release: "/r", tmp: "/t" };
+    fn filled(text: &str) -> String {
+        let ports = BTreeMap::from([("http".into(), 8100)]);
+        let places =
+            Places { config: "/c", data: "/d", kit: "/k", ports: &ports, release: "/r", tmp: "/t" };
+        text.parse::<Template>().unwrap().fill(&places)
+    }
 
     #[test]
     fn places_are_filled_in_and_braces_can_be_written() {
@@ -146,10 +191,13 @@ mod tests {
             ("a}}{{b", "a}{b"),
             ("", ""),
             ("plain", "plain"),
+            ("{config}{kit}", "/c/k"),
+            ("0.0.0.0:{port.http}", "0.0.0.0:8100"),
+            ("{port.admin}", "{port.admin}"),
         ];
-        for (text, filled) in cases {
+        for (text, whole) in cases {
             let template: Template = text.parse().unwrap();
-            assert_eq!(template.fill(&PLACES), filled);
+            assert_eq!(filled(text), whole);
             assert_eq!(String::from(template), text, "a template is written as it was read");
         }
     }
@@ -159,6 +207,7 @@ mod tests {
         let cases = [
             ("{dta}", TemplateError::Unknown("dta".into())),
             ("{}", TemplateError::Unknown(String::new())),
+            ("{port.}", TemplateError::Unknown("port.".into())),
             ("{data", TemplateError::Unclosed),
             ("data}", TemplateError::Unopened),
             ("a\0", TemplateError::Nul),
@@ -170,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_literal_keeps_its_braces() {
-        assert_eq!(Template::literal("{data}").fill(&PLACES), "{data}");
-        assert_eq!(String::from(Template::literal("{data}")), "{{data}}");
+        let literal = String::from(Template::literal("{data}"));
+        assert_eq!(literal, "{{data}}");
+        assert_eq!(filled(&literal), "{data}");
     }
 }

@@ -86,6 +86,7 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
         ready,
         live,
         limits,
+        ..
     } = spec;
     let names = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
     let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
@@ -146,7 +147,7 @@ fn stop_fields(stop: &Stop) -> [(String, Shown); 2] {
 }
 
 fn probe(probe: Option<&Probe>) -> Shown {
-    let Some(Probe { check, every, timeout, failures }) = probe else {
+    let Some(Probe { check, every, timeout, failures, .. }) = probe else {
         return Shown::default();
     };
     let pace = [every, timeout].map(|duration| show_duration(*duration));
@@ -154,6 +155,8 @@ fn probe(probe: Option<&Probe>) -> Shown {
     let check = match check {
         Check::Exec(argv) => Shown::argv(argv),
         Check::Http { path, port } => Shown::plain(format!("http {path} on port {port}")),
+        Check::Log { text } => Shown::plain(format!("log {text:?}")),
+        Check::Notify => Shown::plain("notify"),
         Check::Tcp { port } => Shown::plain(format!("tcp on port {port}")),
     };
     Shown {

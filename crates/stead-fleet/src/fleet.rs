@@ -278,6 +278,7 @@ impl Service {
             every: probe.every,
             timeout: probe.timeout,
             failures: probe.failures,
+            successes: 1,
         };
         Spec {
             run: fill_all(&program.run),
@@ -297,6 +298,7 @@ impl Service {
             live: self.live.as_ref().map(probe),
             limits: self.limits,
             ports: ports.clone(),
+            ..Spec::of(Vec::new())
         }
     }
 

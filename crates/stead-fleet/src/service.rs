@@ -58,6 +58,7 @@ pub(crate) fn service(
             memory: limits.memory.value().map(|size| size.0),
             cpu: limits.cpu.value().copied(),
             processes: limits.processes.value().map(|processes| processes.0),
+            ..Limits::default()
         }),
         log: keep.map_or_else(LogLimits::default, |keep| LogLimits { keep: keep.0 }),
         programs: programs.into_iter().collect::<Option<_>>()?,

@@ -33,7 +33,14 @@ fn spec<'a>(plan: &'a Plan, instance: &str) -> &'a Spec {
 }
 
 fn argv(spec: &Spec) -> Vec<String> {
-    let places = Places { data: "/d", release: "/r", tmp: "/t" };
+    let places = Places {
+        config: "/config",
+        kit: "/kit",
+        ports: &BTreeMap::new(),
+        data: "/d",
+        release: "/r",
+        tmp: "/t",
+    };
     spec.run.iter().map(|text| text.fill(&places)).collect()
 }
 

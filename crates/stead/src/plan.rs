@@ -165,8 +165,15 @@ fn launched<'a>(
     name: &InstanceName,
     spec: &'a Spec,
 ) -> (Launch, [&'a Option<String>; 2], &'a [String]) {
-    let places = Places { data: "{data}", release: "{release}", tmp: "{tmp}" };
-    let host = HostSide { places, account: None, env: BTreeMap::new() };
+    let places = Places {
+        config: "/c",
+        kit: "/k",
+        ports: &BTreeMap::new(),
+        data: "{data}",
+        release: "{release}",
+        tmp: "{tmp}",
+    };
+    let host = HostSide { places, account: None, env: BTreeMap::new(), isolates: true };
     (launch(name, spec, host), [&spec.user, &spec.group], &spec.inherit)
 }
 

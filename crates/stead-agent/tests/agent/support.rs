@@ -1,6 +1,5 @@
 //! A real agent in a root of its own, and someone who asks it.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use stead_core::plan::{Limits, LogLimits, Plan, Restart, Spec, Stop, Umask};
+use stead_core::plan::{Plan, Spec, Stop};
 use stead_core::template::Template;
 use stead_wire::api::{InstanceStatus, Status};
 
@@ -242,25 +241,7 @@ pub(crate) fn be_an_agent_if_told() {
 /// A spec of a shell script, with everything else as by default but a short time to stop.
 pub(crate) fn shell(script: &str) -> Spec {
     let stop = Stop { timeout: Duration::from_secs(2), ..Stop::default() };
-    Spec {
-        run: ["/bin/sh", "-c", script].map(Template::literal).into(),
-        release: None,
-        directory: None,
-        env: BTreeMap::new(),
-        inherit: Vec::new(),
-        user: None,
-        group: None,
-        umask: Umask::default(),
-        new_privileges: false,
-        ports: BTreeMap::new(),
-        restart: Restart::default(),
-        stop,
-        log: LogLimits::default(),
-        needs: Vec::new(),
-        ready: None,
-        live: None,
-        limits: Limits::default(),
-    }
+    Spec { stop, ..Spec::of(["/bin/sh", "-c", script].map(Template::literal).into()) }
 }
 
 /// One that only lives.

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 
-use crate::plan::{Limits, LogLimits, Restart, Stop, Umask};
+use crate::plan::Umask;
 
 mod converges;
 
@@ -18,25 +18,7 @@ fn services(texts: &[&str]) -> Vec<ServiceName> {
 }
 
 fn spec(needs: &[&str]) -> Spec {
-    Spec {
-        run: vec!["./run".parse().unwrap()],
-        release: None,
-        directory: None,
-        env: BTreeMap::new(),
-        inherit: Vec::new(),
-        user: None,
-        group: None,
-        umask: Umask::default(),
-        new_privileges: false,
-        ports: BTreeMap::new(),
-        restart: Restart::default(),
-        stop: Stop::default(),
-        log: LogLimits::default(),
-        needs: services(needs),
-        ready: None,
-        live: None,
-        limits: Limits::default(),
-    }
+    Spec { needs: services(needs), ..Spec::of(vec!["./run".parse().unwrap()]) }
 }
 
 /// Instances and the services each one needs.

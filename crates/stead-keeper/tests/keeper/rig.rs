@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stead_core::launch::{Launch, LaunchStop, LaunchStopHow};
+use stead_core::launch::{HostSide, Launch, launch};
 use stead_core::machine::PhaseName;
-use stead_core::plan::{LogLimits, Restart, Umask, When};
+use stead_core::plan::{LogLimits, Restart, Spec, Stop, StopHow, Umask, When};
 use stead_core::signal::Signal;
+use stead_core::template::{Places, Template};
 use stead_core::units::Bytes;
 use stead_wire::frame::{Framed, decode_all};
 use stead_wire::journal::{Event, Record, Stream};
@@ -48,27 +49,32 @@ impl Rig {
             stead_proc::make_fifo(&folder.join(stream.as_str()), None).unwrap();
         }
         let path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned();
-        let launch = Launch {
-            instance: "probe.0".parse().unwrap(),
-            release: None,
-            argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
-            directory: folder.to_str().unwrap().to_owned(),
-            env: BTreeMap::from([("PATH".to_owned(), path)]),
-            account: None,
-            umask: Umask::default(),
-            new_privileges: false,
-            restart: Restart {
-                when: When::Always,
-                backoff_min: Duration::from_millis(1),
-                backoff_max: Duration::from_millis(5),
-                reset_after: Duration::from_secs(60),
-            },
-            stop: LaunchStop {
-                how: LaunchStopHow::Signal(Signal::Term),
-                timeout: Duration::from_millis(300),
-            },
-            log: LogLimits { keep: Bytes(4 << 30) },
+        let mut spec = Spec::of(argv.iter().map(|arg| Template::literal(arg)).collect());
+        spec.restart = Restart {
+            when: When::Always,
+            backoff_min: Duration::from_millis(1),
+            backoff_max: Duration::from_millis(5),
+            reset_after: Duration::from_secs(60),
         };
+        spec.stop =
+            Stop { how: StopHow::Signal(Signal::Term), timeout: Duration::from_millis(300) };
+        spec.umask = Umask::default();
+        spec.log = LogLimits { keep: Bytes(4 << 30) };
+        let place = folder.to_str().unwrap();
+        let host = HostSide {
+            places: Places {
+                config: place,
+                data: place,
+                kit: place,
+                ports: &BTreeMap::new(),
+                release: place,
+                tmp: place,
+            },
+            account: None,
+            env: BTreeMap::from([("PATH".to_owned(), path)]),
+            isolates: false,
+        };
+        let launch = launch(&"probe.0".parse().unwrap(), &spec, host);
         Self { folder: folder.to_owned(), launch, flags: Vec::new(), keeper: None, remove: true }
     }
 
