@@ -10,6 +10,9 @@
 //!    └─────────────────────────────────────────────────────────── Failed <─┘
 //! ```
 //!
+//! Beside a run that is up there may be one more: the one that is to take its place, or the one
+//! whose place it took (see [`Beside`]).
+//!
 //! Each input about a process carries the run it is about; one about another run changes nothing.
 //! A deadline that fires early, late or twice is a no-op.
 
@@ -19,6 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Restart, When};
 use crate::units::{Millis, millis};
+
+mod beside;
+mod health;
+
+pub use beside::{Beside, RestBeside};
 
 /// One life of an instance's process. Numbered from 1; a number is never used twice.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -40,6 +48,10 @@ pub struct Policy {
     pub restart: Restart,
     /// From the polite request to the kill of the whole tree.
     pub stop_timeout: Duration,
+    /// A run that is to take the place of another is ready within this, or it is given up.
+    pub replace_within: Duration,
+    /// A run that takes longer is stopped, and has failed.
+    pub run_timeout: Option<Duration>,
 }
 
 /// How long a kill may take to show before it is sent again.
@@ -149,6 +161,7 @@ pub struct Instance {
     failures: u32,
     /// Runs begun because the one before ended by itself.
     restarts: u64,
+    beside: Option<Beside>,
 }
 
 /// What a keeper's journal remembers of an instance.
@@ -159,6 +172,9 @@ pub struct Memory {
     pub failures: u32,
     pub restarts: u64,
     pub rest: Rest,
+    /// The run of `rest`, where it is not the last one.
+    pub run: Option<RunId>,
+    pub beside: Option<RestBeside>,
 }
 
 /// The phase a journal remembers.
@@ -189,6 +205,13 @@ pub enum Input {
     Gone {
         run: RunId,
     },
+    /// The run serves: whoever decides that has seen it.
+    Ready {
+        run: RunId,
+    },
+    /// A fresh run is wanted beside the one that is up, which ends once the fresh one is ready.
+    /// Where nothing is up, as [`Input::Restart`].
+    Replace,
     /// The operator wants a fresh run, or the spec has changed.
     Restart,
     /// No process of the run could be made.
@@ -200,6 +223,11 @@ pub enum Input {
     Start,
     Started {
         run: RunId,
+    },
+    /// The run does not serve any more, or never came to: it must be restarted.
+    Unhealthy {
+        run: RunId,
+        roll: u32,
     },
     /// The goal of the plan. Repeating it changes nothing.
     Want(Goal),
@@ -233,10 +261,13 @@ pub fn step(
         Input::DeadlinePassed => instance.deadline_passed(policy, now),
         Input::Exited { run, success, roll } => instance.exited(policy, run, success, roll, now),
         Input::Gone { run } => instance.gone(run, now),
+        Input::Ready { run } => instance.ready(policy, run, now),
+        Input::Replace => instance.replace(policy, now),
         Input::Restart => instance.restart(policy, now),
         Input::SpawnFailed { run, roll } => instance.spawn_failed(policy, run, roll, now),
         Input::Start => instance.start(),
         Input::Started { run } => instance.started(run, now),
+        Input::Unhealthy { run, roll } => instance.unhealthy(policy, run, roll, now),
         Input::Want(Goal::Down) => instance.want_down(policy, now),
         Input::Want(Goal::Up) => instance.want_up(),
     };
@@ -250,11 +281,15 @@ impl Instance {
         let phase = match memory.rest {
             Rest::Down => Phase::Down,
             Rest::Failed => Phase::Failed,
-            Rest::Running { since } => Phase::Up { run: memory.last_run, since, settled: false },
+            Rest::Running { since } => {
+                let run = memory.run.unwrap_or(memory.last_run);
+                Phase::Up { run, since, settled: false }
+            }
             Rest::Waiting => Phase::Waiting { start_at: now },
         };
-        let Memory { goal, last_run, failures, restarts, rest: _ } = memory;
-        Self { goal, phase, last_run, failures, restarts }
+        let Memory { goal, last_run, failures, restarts, rest: _, run: _, beside } = memory;
+        let beside = beside.map(Beside::restore);
+        Self { goal, phase, last_run, failures, restarts, beside }
     }
 
     pub fn goal(&self) -> Goal {
@@ -277,13 +312,24 @@ impl Instance {
         self.restarts
     }
 
+    pub fn beside(&self) -> Option<Beside> {
+        self.beside
+    }
+
     /// When [`Input::DeadlinePassed`] is due.
     pub fn deadline(&self, policy: &Policy) -> Option<Millis> {
+        let beside = self.beside.as_ref().map(Beside::deadline);
+        [self.phase_deadline(policy), beside].into_iter().flatten().min()
+    }
+
+    fn phase_deadline(&self, policy: &Policy) -> Option<Millis> {
         match self.phase {
             Phase::Down | Phase::Failed | Phase::Starting { .. } => None,
             Phase::Stopping { kill_at, .. } | Phase::Sweeping { kill_at, .. } => Some(kill_at),
-            Phase::Up { settled: true, .. } => None,
-            Phase::Up { since, settled: false, .. } => Some(since + policy.restart.reset_after),
+            Phase::Up { since, settled, .. } => {
+                let settles = (!settled).then(|| since + policy.restart.reset_after);
+                [settles, self.timeout_at(policy, since)].into_iter().flatten().min()
+            }
             Phase::Waiting { start_at } => Some(start_at),
         }
     }
@@ -309,6 +355,7 @@ impl Instance {
 
     fn want_down(&mut self, policy: &Policy, now: Millis) -> Option<Action> {
         self.goal = Goal::Down;
+        self.give_up_coming(now);
         match &mut self.phase {
             Phase::Down => None,
             Phase::Failed | Phase::Waiting { .. } => {
@@ -344,6 +391,7 @@ impl Instance {
 
     fn restart(&mut self, policy: &Policy, now: Millis) -> Option<Action> {
         self.failures = 0;
+        self.give_up_coming(now);
         match self.phase {
             Phase::Starting { run } | Phase::Up { run, .. } => {
                 self.goal = Goal::Up;
@@ -358,6 +406,7 @@ impl Instance {
     }
 
     fn started(&mut self, run: RunId, now: Millis) -> Option<Action> {
+        self.started_beside(run);
         if self.phase == (Phase::Starting { run }) {
             self.phase = Phase::Up { run, since: now, settled: false };
         }
@@ -371,6 +420,10 @@ impl Instance {
         roll: u32,
         now: Millis,
     ) -> Option<Action> {
+        if self.beside.is_some_and(|beside| beside.run() == run) {
+            self.beside = None;
+            return None;
+        }
         if self.phase.run() != Some(run) {
             return None;
         }
@@ -398,7 +451,10 @@ impl Instance {
         now: Millis,
     ) -> Option<Action> {
         if self.phase.run() != Some(run) {
-            return None;
+            return self.exited_beside(run, now);
+        }
+        if let Some(action) = self.promote_coming(run, now) {
+            return Some(action);
         }
         let after = match self.phase {
             Phase::Starting { .. } => self.after_end(policy, success, Duration::ZERO, roll, now),
@@ -413,6 +469,7 @@ impl Instance {
     }
 
     fn gone(&mut self, run: RunId, now: Millis) -> Option<Action> {
+        self.gone_beside(run);
         match self.phase {
             Phase::Sweeping { run: swept, after, .. } if swept == run => self.finish(after, now),
             Phase::Down
@@ -426,8 +483,8 @@ impl Instance {
     }
 
     fn deadline_passed(&mut self, policy: &Policy, now: Millis) -> Option<Action> {
-        if self.deadline(policy).is_none_or(|deadline| now < deadline) {
-            return None;
+        if self.phase_deadline(policy).is_none_or(|deadline| now < deadline) {
+            return self.deadline_passed_beside(now);
         }
         match &mut self.phase {
             Phase::Down | Phase::Failed | Phase::Starting { .. } => None,
@@ -435,10 +492,15 @@ impl Instance {
                 *kill_at = now + KILL_AGAIN_AFTER;
                 Some(Action::Kill { run: *run })
             }
-            Phase::Up { settled, .. } => {
-                *settled = true;
-                self.failures = 0;
-                None
+            Phase::Up { run, since, settled } => {
+                if now >= *since + policy.restart.reset_after {
+                    *settled = true;
+                    self.failures = 0;
+                }
+                let (run, since) = (*run, *since);
+                let timed_out = self.timeout_at(policy, since).is_some_and(|at| at <= now);
+                // Nobody waits for the backoff of one that is timed, so chance is of no use.
+                if timed_out { self.unhealthy(policy, run, 0, now) } else { None }
             }
             Phase::Waiting { .. } => {
                 // The first run may be owed by a keeper that died; it is no restart.

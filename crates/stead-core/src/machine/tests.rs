@@ -4,6 +4,7 @@ use super::*;
 
 mod answers;
 mod properties;
+mod replaced;
 mod world;
 
 const RUN_1: RunId = RunId(1);
@@ -19,6 +20,8 @@ const POLICY: Policy = Policy {
         reset_after: Duration::from_secs(10),
     },
     stop_timeout: Duration::from_secs(5),
+    replace_within: Duration::from_secs(20),
+    run_timeout: None,
 };
 
 const DEADLINE: Input = Input::DeadlinePassed;
@@ -441,7 +444,14 @@ fn a_restored_instance_goes_on_where_the_journal_left_it() {
     ];
     for (rest, phase, deadline) in cases {
         for goal in [Goal::Down, Goal::Up] {
-            let memory = Memory { goal, last_run: RUN_3, failures: 2, restarts: 7, rest };
+            let memory = Memory {
+                goal,
+                last_run: RUN_3,
+                failures: 2,
+                restarts: 7,
+                rest,
+                ..Memory::default()
+            };
             let instance = Instance::restore(memory, Millis(70));
             assert_eq!(instance.phase(), phase);
             assert_eq!(instance.deadline(&POLICY), deadline);
@@ -455,7 +465,7 @@ fn a_restored_instance_goes_on_where_the_journal_left_it() {
 #[test]
 fn a_restored_run_that_is_gone_is_followed_by_the_next_number() {
     let rest = Rest::Running { since: Millis(0) };
-    let memory = Memory { goal: Goal::Up, last_run: RUN_2, failures: 0, restarts: 0, rest };
+    let memory = Memory { goal: Goal::Up, last_run: RUN_2, rest, ..Memory::default() };
     let instance = Instance::restore(memory, Millis(9));
     let end = [(9, failed(RUN_2), kill(RUN_2)), (9, gone(RUN_2), spawn(RUN_3))];
     assert_eq!(check_from(&POLICY, instance, &end).restarts(), 1);

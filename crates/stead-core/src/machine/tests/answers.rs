@@ -11,7 +11,7 @@ const DUE: Millis = NOW;
 
 /// `RUN_2` is the last run; it is the third failure in a row if it fails, thus 400 ms of backoff.
 fn at(goal: Goal, phase: Phase) -> Instance {
-    Instance { goal, phase, last_run: RUN_2, failures: 3, restarts: 5 }
+    Instance { goal, phase, last_run: RUN_2, failures: 3, restarts: 5, beside: None }
 }
 
 /// The same instance with its next run spawned, because somebody asked for it.
@@ -25,8 +25,9 @@ fn with(from: Instance, phase: Phase) -> Instance {
 }
 
 /// Every input that says something about a run.
-fn about(run: RunId) -> [Input; 5] {
-    [failed(run), succeeded(run), gone(run), not_spawned(run), started(run)]
+fn about(run: RunId) -> [Input; 7] {
+    let (ready, unhealthy) = (Input::Ready { run }, Input::Unhealthy { run, roll: 0 });
+    [failed(run), succeeded(run), gone(run), not_spawned(run), started(run), ready, unhealthy]
 }
 
 /// Which row of a table an input belongs to.
@@ -41,7 +42,36 @@ fn row(input: &Input) -> usize {
         Input::Started { .. } => 6,
         Input::Want(Goal::Down) => 7,
         Input::Want(Goal::Up) => 8,
+        Input::Ready { .. } | Input::Replace | Input::Unhealthy { .. } => 9,
     }
+}
+
+/// The answers of an instance with nothing beside it to what concerns a replacement or its health:
+/// only one that is up has answers of its own.
+fn health_answers(from: Instance, restart: (Instance, Option<Action>)) {
+    let ready = step(&POLICY, from, Input::Ready { run: RUN_2 }, NOW);
+    assert_eq!(ready, (from, None), "{from:?} when ready");
+    let (replaced, stopped) = match from.phase {
+        Phase::Up { .. } => {
+            let give_up_at = Millis(21_000);
+            let coming = Beside::Coming { run: RUN_3, started: false, give_up_at };
+            let wait = After::Wait { until: Millis(1400) };
+            let stopping = Phase::Stopping { run: RUN_2, kill_at: Millis(6000), after: wait };
+            (
+                (Instance { last_run: RUN_3, beside: Some(coming), ..from }, spawn(RUN_3)),
+                (Instance { failures: 4, ..with(from, stopping) }, stop(RUN_2)),
+            )
+        }
+        Phase::Down
+        | Phase::Failed
+        | Phase::Starting { .. }
+        | Phase::Stopping { .. }
+        | Phase::Sweeping { .. }
+        | Phase::Waiting { .. } => (restart, (from, None)),
+    };
+    assert_eq!(step(&POLICY, from, Input::Replace, NOW), replaced, "{from:?} when replaced");
+    let unhealthy = Input::Unhealthy { run: RUN_2, roll: 0 };
+    assert_eq!(step(&POLICY, from, unhealthy, NOW), stopped, "{from:?} when unhealthy");
 }
 
 /// Checks a table with a row for every kind of input, and that no other run is taken for `RUN_2`.
@@ -50,6 +80,8 @@ fn answers(from: Instance, table: &[Answer; 9]) {
         assert_eq!(row(input), number, "the table of {from:?} is out of order at {input:?}");
         assert_eq!(step(&POLICY, from, *input, NOW), (*after, *action), "{from:?} at {input:?}");
     }
+    let (_, action, after) = table[3];
+    health_answers(from, (after, action));
     for run in [RunId(0), RUN_1, RUN_3, RunId(u64::MAX)] {
         for input in about(run) {
             assert_eq!(step(&POLICY, from, input, NOW), (from, None), "{from:?} at {input:?}");

@@ -25,7 +25,13 @@ fn any_when() -> impl Strategy<Value = When> {
 }
 
 fn any_ask() -> impl Strategy<Value = Input> {
-    prop_oneof![Just(Input::Restart), Just(Input::Start), Just(DOWN), Just(UP)]
+    prop_oneof![
+        Just(Input::Replace),
+        Just(Input::Restart),
+        Just(Input::Start),
+        Just(DOWN),
+        Just(UP),
+    ]
 }
 
 /// Without crashes of the keeper.
@@ -35,6 +41,8 @@ fn any_move() -> impl Strategy<Value = Move> {
         2 => any_ask().prop_map(Move::Ask),
         2 => any::<bool>().prop_map(|leaves_behind| Move::Die { leaves_behind }),
         1 => any_roll().prop_map(|roll| Move::SpawnFails { roll }),
+        2 => Just(Move::Beside),
+        1 => any_roll().prop_map(|roll| Move::Unhealthy { roll }),
         1 => any::<usize>().prop_map(|which| Move::SayAgain { which }),
         1 => (0..15_000_u64).prop_map(|ms| Move::Wait { ms }),
         1 => Just(Move::WaitForDeadline),
@@ -125,7 +133,8 @@ proptest! {
         } else {
             prop_assert!(matches!(after.phase(), Phase::Up { .. }), "{:?}", world);
         }
-        prop_assert!(last != Input::Restart || after.last_run() > before.last_run());
+        let fresh = matches!(last, Input::Replace | Input::Restart);
+        prop_assert!(!fresh || after.last_run() > before.last_run());
     }
 }
 
@@ -143,6 +152,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         2 => any_run().prop_map(gone),
         1 => (any_run(), any_roll()).prop_map(|(run, roll)| Input::SpawnFailed { run, roll }),
         2 => any_run().prop_map(started),
+        2 => any_run().prop_map(|run| Input::Ready { run }),
+        1 => (any_run(), any_roll()).prop_map(|(run, roll)| Input::Unhealthy { run, roll }),
     ]
 }
 
@@ -158,8 +169,11 @@ prop_compose! {
         backoff_max in any_duration(),
         reset_after in any_duration(),
         stop_timeout in any_duration(),
+        replace_within in any_duration(),
+        run_timeout in proptest::option::of(any_duration()),
     ) -> Policy {
-        Policy { restart: Restart { when, backoff_min, backoff_max, reset_after }, stop_timeout }
+        let restart = Restart { when, backoff_min, backoff_max, reset_after };
+        Policy { restart, stop_timeout, replace_within, run_timeout }
     }
 }
 
@@ -177,7 +191,7 @@ prop_compose! {
             Just(Rest::Waiting),
         ],
     ) -> Memory {
-        Memory { goal, last_run, failures, restarts, rest }
+        Memory { goal, last_run, failures, restarts, rest, ..Memory::default() }
     }
 }
 
@@ -200,7 +214,8 @@ proptest! {
             let next = before.last_run().0 + u64::from(spawned);
             prop_assert_eq!(instance.last_run(), RunId(next));
             let starting = Phase::Starting { run: RunId(next) };
-            prop_assert!(!spawned || instance.phase() == starting);
+            let coming = instance.beside().is_some_and(|beside| beside.run() == RunId(next));
+            prop_assert!(!spawned || coming || instance.phase() == starting);
             let deadline = instance.deadline(&policy);
             let must_end = matches!(
                 instance.phase(),
@@ -222,6 +237,8 @@ proptest! {
         for (wait_ms, input) in timeline {
             now = now + Duration::from_millis(wait_ms);
             (instance, _) = step(&policy, instance, input, now);
+            // One for the run that is up and one for the run beside it.
+            (instance, _) = step(&policy, instance, DEADLINE, now);
             (instance, _) = step(&policy, instance, DEADLINE, now);
             let deadline = instance.deadline(&policy);
             prop_assert!(deadline.is_none_or(|deadline| deadline > now), "{:?}", instance);

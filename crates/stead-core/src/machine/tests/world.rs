@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 pub(super) enum Move {
     /// The operator, the plan or a new spec.
     Ask(Input),
+    /// What happens next to the run beside the one that is up: it comes up and gets ready, or ends.
+    Beside,
     /// The keeper dies and the next one takes over.
     Crash,
     /// The same, after the next input was taken and before anything else.
@@ -29,6 +31,10 @@ pub(super) enum Move {
         which: usize,
     },
     SpawnFails {
+        roll: u32,
+    },
+    /// The run that is up does not serve any more.
+    Unhealthy {
         roll: u32,
     },
     Wait {
@@ -73,7 +79,8 @@ pub(super) struct World {
     pub(super) instance: Instance,
     policy: Policy,
     now: Millis,
-    run: Option<Run>,
+    /// Not in any order: one is up or on its way, another may be beside it.
+    runs: Vec<Run>,
     /// The number of the last run that was spawned.
     begun: RunId,
     /// A start was asked for and no run was spawned since.
@@ -89,7 +96,7 @@ impl World {
             instance: Instance::default(),
             policy,
             now: Millis(0),
-            run: None,
+            runs: Vec::new(),
             begun: RunId(0),
             start_owed: false,
             said: Vec::new(),
@@ -101,6 +108,7 @@ impl World {
     pub(super) fn make(&mut self, a_move: Move) {
         match a_move {
             Move::Ask(input) => self.ask(input),
+            Move::Beside => self.next_beside(),
             Move::Crash => self.crash(),
             Move::CrashAtNextInput => self.crash_at_next_input = true,
             Move::Deadline => self.feed(DEADLINE),
@@ -108,6 +116,11 @@ impl World {
             Move::Next { success, roll } => self.next(success, roll),
             Move::SayAgain { which } => self.say_again(which),
             Move::SpawnFails { roll } => self.spawn_fails(roll),
+            Move::Unhealthy { roll } => {
+                if let Some(run) = self.instance.phase().run() {
+                    self.feed(Input::Unhealthy { run, roll });
+                }
+            }
             Move::Wait { ms } => self.now = self.now + Duration::from_millis(ms),
             Move::WaitForDeadline => {
                 let deadline = self.instance.deadline(&self.policy);
@@ -121,7 +134,11 @@ impl World {
     pub(super) fn behave(&mut self, deaf: bool) -> usize {
         self.crash_at_next_input = false;
         for count in 0..MOVES_TO_REST_MAX {
-            match (self.run, self.instance.phase()) {
+            if self.instance.beside().is_some() {
+                self.behave_beside(deaf);
+                continue;
+            }
+            match (self.main().copied(), self.instance.phase()) {
                 (Some(Run { main: Main::Started, killed, asked_to_end, .. }), _)
                     if killed || (asked_to_end && !deaf) =>
                 {
@@ -139,21 +156,64 @@ impl World {
         panic!("it does not come to rest: {self:?}");
     }
 
+    /// The run beside the one that is up comes up, or ends as it was told to.
+    fn behave_beside(&mut self, deaf: bool) {
+        let run = *self.other().expect("what is beside is there");
+        let coming = matches!(self.instance.beside(), Some(Beside::Coming { .. }));
+        let given_up = coming && !matches!(self.instance.phase(), Phase::Up { .. });
+        let deaf = !coming && (deaf || !run.asked_to_end) && !run.killed;
+        if run.main == Main::Started && (given_up || deaf) {
+            self.make(Move::WaitForDeadline);
+            self.feed(DEADLINE);
+        } else {
+            self.next_beside();
+        }
+    }
+
+    fn main(&mut self) -> Option<&mut Run> {
+        let id = self.instance.phase().run()?;
+        self.runs.iter_mut().find(|run| run.id == id)
+    }
+
+    fn other(&mut self) -> Option<&mut Run> {
+        let id = self.instance.beside()?.run();
+        self.runs.iter_mut().find(|run| run.id == id)
+    }
+
     pub(super) fn ask(&mut self, input: Input) {
-        let ending = |run: Run| run.asked_to_end || run.main == Main::EndTold;
-        let is_ending = self.run.is_none_or(ending);
+        let ending = |run: &mut Run| run.asked_to_end || run.main == Main::EndTold;
+        let is_ending = self.main().is_none_or(ending);
         let fresh = input == UP && self.instance.goal() == Goal::Down;
         if input == DOWN {
             self.start_owed = false;
-        } else if input == Input::Restart || ((input == Input::Start || fresh) && is_ending) {
+        } else if matches!(input, Input::Replace | Input::Restart)
+            || ((input == Input::Start || fresh) && is_ending)
+        {
             self.start_owed = true;
         }
         self.feed(input);
     }
 
     fn next(&mut self, success: bool, roll: u32) {
-        let Some(run) = &mut self.run else { return };
-        let id = run.id;
+        if let Some(run) = self.main() {
+            let id = run.id;
+            self.next_of(id, success, roll);
+        }
+    }
+
+    /// One that is coming gets ready as soon as it is started; one that is going ends.
+    fn next_beside(&mut self) {
+        let Some(run) = self.other().copied() else { return };
+        let coming = matches!(self.instance.beside(), Some(Beside::Coming { .. }));
+        if coming && run.main == Main::Started {
+            self.say(Input::Ready { run: run.id });
+        } else {
+            self.next_of(run.id, true, 0);
+        }
+    }
+
+    fn next_of(&mut self, id: RunId, success: bool, roll: u32) {
+        let run = self.current(id);
         match run.main {
             Main::Ordered => run.main = Main::Made,
             Main::Made => {
@@ -167,14 +227,14 @@ impl World {
             }
             Main::EndTold if run.leftovers => run.leftovers = false,
             Main::EndTold => {
-                self.run = None;
+                self.runs.retain(|run| run.id != id);
                 self.say(gone(id));
             }
         }
     }
 
     fn die(&mut self, leaves_behind: bool) {
-        if let Some(run) = self.run.as_mut()
+        if let Some(run) = self.main()
             && matches!(run.main, Main::Made | Main::Started)
         {
             (run.main, run.leftovers) = (Main::Ended, leaves_behind);
@@ -182,8 +242,8 @@ impl World {
     }
 
     fn spawn_fails(&mut self, roll: u32) {
-        if let Some(Run { id, main: Main::Ordered | Main::Made, .. }) = self.run {
-            self.run = None;
+        if let Some(Run { id, main: Main::Ordered | Main::Made, .. }) = self.main().copied() {
+            self.runs.retain(|run| run.id != id);
             self.say(Input::SpawnFailed { run: id, roll });
         }
     }
@@ -212,23 +272,35 @@ impl World {
             Some(Action::Stop { run }) => self.current(run).asked_to_end = true,
             None => (),
         }
-        assert_eq!(self.instance.phase().run(), self.run.map(|run| run.id), "{input:?}");
+        let beside = self.instance.beside().map(|beside| beside.run());
+        let mut known: Vec<RunId> = self.instance.phase().run().into_iter().chain(beside).collect();
+        let mut there: Vec<RunId> = self.runs.iter().map(|run| run.id).collect();
+        known.sort_unstable();
+        there.sort_unstable();
+        assert_eq!(known, there, "{input:?}");
         assert_eq!(self.instance.last_run(), self.begun, "{input:?}");
         self.journal = journal_of(&self.instance, self.start_owed);
     }
 
     fn spawn(&mut self, id: RunId) {
-        assert!(self.run.is_none(), "{id:?} is spawned while {:?} may be alive", self.run);
+        let coming =
+            matches!(self.instance.beside(), Some(Beside::Coming { run, .. }) if run == id);
+        let up = self.instance.phase().run();
+        let beside = self.instance.beside().map(|beside| beside.run());
+        for other in &self.runs {
+            let allowed = if coming { up } else { beside };
+            assert_eq!(allowed, Some(other.id), "{id:?} is spawned while {other:?} may be alive");
+        }
         assert_eq!(id.0, self.begun.0 + 1, "runs are numbered one by one");
         self.begun = id;
         self.start_owed = false;
         let main = Main::Ordered;
-        self.run = Some(Run { id, main, leftovers: false, asked_to_end: false, killed: false });
+        self.runs.push(Run { id, main, leftovers: false, asked_to_end: false, killed: false });
     }
 
     /// The run that something must be done to: never another one than that which is there.
     fn current(&mut self, id: RunId) -> &mut Run {
-        let current = self.run.as_mut().filter(|run| run.id == id);
+        let current = self.runs.iter_mut().find(|run| run.id == id);
         current.unwrap_or_else(|| panic!("{id:?} is to be ended, and is not there"))
     }
 
@@ -238,36 +310,44 @@ impl World {
         self.said.clear();
         let Journal { memory, restarting, start_owed } = self.journal;
         self.start_owed = start_owed;
-        let running = matches!(memory.rest, Rest::Running { .. });
-        match &mut self.run {
-            Some(run) if run.main != Main::Ordered && running => {
-                let alive = matches!(run.main, Main::Made | Main::Started);
-                run.main = if alive { Main::Started } else { Main::Ended };
-                // What was asked of it may not have arrived.
-                (run.asked_to_end, run.killed) = (false, false);
-                self.instance = Instance::restore(memory, self.now);
-                if restarting {
-                    self.feed(Input::Restart);
-                }
-                if memory.goal == Goal::Down {
-                    self.feed(DOWN);
-                }
-            }
-            Some(Run { main: Main::Made | Main::Started, .. }) => {
-                panic!("the journal does not know of a run that is alive: {self:?}")
-            }
-            // What an ended run left behind is killed before anything else.
-            Some(_) | None => {
-                self.run = None;
-                self.instance = Instance::restore(at_rest(memory), self.now);
-            }
+        // What was only to be made is not there.
+        self.runs.retain(|run| run.main != Main::Ordered);
+        for run in &mut self.runs {
+            let alive = matches!(run.main, Main::Made | Main::Started);
+            run.main = if alive { Main::Started } else { Main::Ended };
+            // What was asked of it may not have arrived.
+            (run.asked_to_end, run.killed) = (false, false);
+        }
+        let there = |id: RunId| self.runs.iter().any(|run| run.id == id);
+        let up = memory.run.unwrap_or(memory.last_run);
+        let running = matches!(memory.rest, Rest::Running { .. }) && there(up);
+        let beside = memory.beside.filter(|beside| there(rest_run(beside)));
+        let replacing =
+            matches!(memory.beside, Some(RestBeside::Coming { .. }) if beside.is_none());
+        let memory = Memory { beside, ..if running { memory } else { at_rest(memory) } };
+        let known =
+            |run: &Run| (running && run.id == up) || Some(run.id) == beside.map(|it| rest_run(&it));
+        for run in self.runs.iter().filter(|run| !known(run)) {
+            let ended = run.main == Main::Ended;
+            assert!(ended, "the journal does not know of {run:?}, which is alive: {memory:?}");
+        }
+        // What an ended run left behind is killed before anything else.
+        self.runs.retain(known);
+        self.instance = Instance::restore(memory, self.now);
+        if running && restarting {
+            self.feed(Input::Restart);
+        } else if running && replacing && memory.goal == Goal::Up {
+            self.feed(Input::Replace);
+        }
+        if memory.goal == Goal::Down {
+            self.feed(DOWN);
         }
         self.journal = journal_of(&self.instance, self.start_owed);
     }
 }
 
 /// More than it takes from any phase to any rest.
-const MOVES_TO_REST_MAX: usize = 16;
+const MOVES_TO_REST_MAX: usize = 48;
 
 /// What the keeper writes after each input.
 fn journal_of(instance: &Instance, start_owed: bool) -> Journal {
@@ -280,8 +360,22 @@ fn journal_of(instance: &Instance, start_owed: bool) -> Journal {
         Phase::Sweeping { after: After::Start | After::Wait { .. }, .. }
         | Phase::Waiting { .. } => Rest::Waiting,
     };
-    let Instance { goal, last_run, failures, restarts, phase: _ } = *instance;
-    Journal { memory: Memory { goal, last_run, failures, restarts, rest }, restarting, start_owed }
+    let beside = instance.beside.map(|beside| match beside {
+        Beside::Coming { run, give_up_at, .. } => RestBeside::Coming { run, give_up_at },
+        Beside::Going { run, kill_at } | Beside::Sweeping { run, kill_at } => {
+            RestBeside::Going { run, kill_at }
+        }
+    });
+    let Instance { goal, phase, last_run, failures, restarts, beside: _ } = *instance;
+    let run = phase.run();
+    let memory = Memory { goal, last_run, failures, restarts, rest, run, beside };
+    Journal { memory, restarting, start_owed }
+}
+
+fn rest_run(beside: &RestBeside) -> RunId {
+    match beside {
+        RestBeside::Coming { run, .. } | RestBeside::Going { run, .. } => *run,
+    }
 }
 
 /// The memory of an instance of which nothing runs: what was wanted is wanted still.
