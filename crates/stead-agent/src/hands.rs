@@ -177,7 +177,7 @@ impl Hands {
     fn spawn(&self, folder: &Path) -> io::Result<u32> {
         let mut args = vec![OsStr::new("--folder"), folder.as_os_str()];
         args.extend(self.keeper_args.iter().map(OsStr::new));
-        stead_proc::spawn_bare(&self.keeper, &args, Some(&self.layout.log()))
+        stead_proc::spawn_bare(&self.keeper, &args, Some(&self.layout.log()), &[])
     }
 }
 

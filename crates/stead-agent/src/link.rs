@@ -258,6 +258,8 @@ impl Talk {
                 return Ok(Some(Said::Report(report)));
             }
             Reply::Done => Ok(()),
+            // Only a connection of its own asks for them.
+            Reply::Sockets { .. } => return Err(TalkError::Answer),
             Reply::Refused { why } => Err(why),
         };
         match self.askers.pop_front().ok_or(TalkError::Answer)? {
@@ -273,10 +275,14 @@ impl Talk {
     fn ask(&mut self, asked: Asked) {
         let answers_max = match asked.request {
             Request::Report => REPORTS_MAX,
-            Request::Restart
+            Request::HandOver
+            | Request::Ready { .. }
+            | Request::Reload
+            | Request::Restart
             | Request::Retire
             | Request::Signal { .. }
             | Request::Start
+            | Request::Unhealthy { .. }
             | Request::Update { .. }
             | Request::Upgrade { .. }
             | Request::Want { .. } => ANSWERS_MAX,

@@ -66,5 +66,12 @@ pub(crate) fn report(name: &str, phase: PhaseName) -> Report {
         next_start_at: None,
         last_exit: None,
         log: LogCounts::default(),
+        ready: None,
+        says: None,
+        second: false,
+        coming: None,
+        going: None,
+        rejected: None,
+        holds_sockets: false,
     }
 }

@@ -96,8 +96,6 @@ pub struct Second {
 pub enum KeeperReady {
     /// It does not: the agent asks, and says so when a replacement waits for it.
     Agent,
-    /// A line of output holds this text.
-    Log(String),
     Notify,
     /// There is no ready probe: once it runs.
     #[default]
@@ -244,9 +242,6 @@ fn keeper_ready(spec: &Spec) -> KeeperReady {
     match checks {
         [None, None] => KeeperReady::Started,
         [None, Some(Check::Notify)] | [Some(Check::Notify), None] => KeeperReady::Notify,
-        [None, Some(Check::Log { text })] | [Some(Check::Log { text }), None] => {
-            KeeperReady::Log(text.clone())
-        }
         [_, _] => KeeperReady::Agent,
     }
 }

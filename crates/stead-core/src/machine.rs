@@ -312,6 +312,16 @@ impl Instance {
         self.restarts
     }
 
+    /// The same instance with the run beside it that a journal remembers.
+    #[must_use]
+    pub fn with_beside(self, rest: RestBeside) -> Self {
+        let run = match rest {
+            RestBeside::Coming { run, .. } | RestBeside::Going { run, .. } => run,
+        };
+        let last_run = self.last_run.max(run);
+        Self { beside: Some(Beside::restore(rest)), last_run, ..self }
+    }
+
     pub fn beside(&self) -> Option<Beside> {
         self.beside
     }

@@ -327,16 +327,6 @@ pub enum Check {
     },
 }
 
-impl Check {
-    /// Whether the keeper sees the answer by itself; all others are asked by the agent.
-    pub fn is_heard_by_keeper(&self) -> bool {
-        match self {
-            Self::Log { .. } | Self::Notify => true,
-            Self::Exec(_) | Self::Http { .. } | Self::Tcp { .. } => false,
-        }
-    }
-}
-
 /// Ceilings of an instance; `None` is no ceiling.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Limits {

@@ -73,6 +73,13 @@ impl Control {
             .retain_mut(|connection| !to(connection) || connection.stream.send(&bytes).is_ok());
     }
 
+    /// Answers one request with descriptors beside the line.
+    pub(crate) fn reply_with(&mut self, asker: Asker, reply: &Reply, fds: &[BorrowedFd<'_>]) {
+        let bytes = line(reply);
+        let to = |connection: &Connection| connection.number == asker.0;
+        self.connections.retain_mut(|it| !to(it) || it.stream.send_with(&bytes, fds).is_ok());
+    }
+
     /// Tells everyone.
     pub(crate) fn publish(&mut self, report: &Report) {
         let bytes = line(&Reply::Report(Box::new(report.clone())));

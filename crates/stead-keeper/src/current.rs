@@ -3,15 +3,22 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stead_core::launch::{Launch, LaunchStopHow};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use stead_core::launch::{Launch, LaunchReload, LaunchStopHow};
 use stead_core::machine::RunId;
 use stead_core::signal::Signal;
+use stead_core::units::Millis;
 use stead_proc::{
-    Cgroup, CgroupHome, ExecProgress, Held, Pipe, Process, SpawnError, SpawnSpec, Tree, any_child,
-    kill_tree, members, spawn,
+    Cgroup, CgroupHome, ExecProgress, Held, NotifySocket, Pipe, Process, SpawnError, SpawnSpec,
+    Tree, any_child, kill_tree, members, spawn,
 };
+use stead_wire::file;
+use stead_wire::journal::Lane;
 
 use crate::recover::{MARK_VARIABLE, Running, mark_prefix};
+use crate::sockets::Sockets;
 
 /// One run, from its fork until nothing of it is left.
 #[derive(Debug)]
@@ -23,12 +30,48 @@ pub(crate) struct Current {
     pub(crate) born_here: bool,
     /// The hold on the main process, until its end was seen.
     pub(crate) main: Option<Process>,
+    /// Since when an adopted main process is gone without anybody knowing how.
+    pub(crate) lost_since: Option<u64>,
     /// Until it is known whether the program runs.
     pub(crate) progress: Option<ExecProgress>,
     pub(crate) cgroup: Option<Cgroup>,
     /// What is being waited for is the end of the whole tree.
     pub(crate) sweeping: bool,
+    pub(crate) lane: Lane,
+    /// The mark of the launch it was begun by.
+    pub(crate) launch_mark: Option<u32>,
+    /// By when it must have said that it is well.
+    pub(crate) watchdog_at: Option<Millis>,
+    /// Why it is being restarted, if it did not serve.
+    pub(crate) unhealthy: Option<String>,
     mark: String,
+}
+
+/// What a run is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Making<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) launch: &'a Launch,
+    pub(crate) home: Option<&'a CgroupHome>,
+    pub(crate) sockets: &'a Sockets,
+    pub(crate) run: RunId,
+    pub(crate) slot: u8,
+    /// It has the second of two ports of each name.
+    pub(crate) second: bool,
+}
+
+impl Making<'_> {
+    fn argv(&self) -> &[String] {
+        self.other_side().map_or(&self.launch.argv, |second| &second.argv)
+    }
+
+    fn env(&self) -> &BTreeMap<String, String> {
+        self.other_side().map_or(&self.launch.env, |second| &second.env)
+    }
+
+    fn other_side(&self) -> Option<&stead_core::launch::Second> {
+        self.launch.second.as_ref().filter(|_| self.second)
+    }
 }
 
 /// Why a run could not be made.
@@ -40,53 +83,81 @@ pub(crate) enum BeginError {
     Fifo(#[source] io::Error),
     #[error("could not take hold of its process")]
     Hold(#[source] io::Error),
+    #[error("it is to be handed {0}, which could not be opened")]
+    Socket(String),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
 }
 
 /// Makes the process of a run, which holds at its gate.
-pub(crate) fn begin(
-    folder: &Path,
-    launch: &Launch,
-    home: Option<&CgroupHome>,
-    run: RunId,
-) -> Result<(Current, Held), BeginError> {
-    let cgroup = home.map(|home| home.begin(run.0)).transpose().map_err(BeginError::Cgroup)?;
-    let held = make(folder, launch, cgroup.as_ref(), run, &launch.argv, &[])?;
+pub(crate) fn begin(making: Making<'_>) -> Result<(Current, Held), BeginError> {
+    let slot = u64::from(making.slot);
+    let cgroup = making.home.map(|home| home.begin(slot)).transpose();
+    let cgroup = cgroup.map_err(BeginError::Cgroup)?;
+    let held = make(&making, cgroup.as_ref(), making.argv(), &making.variables(), true)?;
     let main = Some(held.hold().map_err(BeginError::Hold)?);
     let current = Current {
-        run,
+        run: making.run,
         pid: held.pid(),
         start_ticks: held.start_ticks(),
         born_here: true,
         main,
+        lost_since: None,
         progress: None,
         cgroup,
         sweeping: false,
-        mark: format!("{}{}", mark_prefix(folder), run.0),
+        lane: Lane { slot: Some(making.slot), second: making.second, ready: false },
+        launch_mark: Some(file::mark(making.launch)),
+        watchdog_at: None,
+        unhealthy: None,
+        mark: format!("{}{}", mark_prefix(making.folder), making.run.0),
     };
     Ok((current, held))
 }
 
+impl Making<'_> {
+    /// What a main process is told besides its launch, by the protocols of systemd.
+    fn variables(&self) -> Vec<(String, String)> {
+        let mut variables = Vec::new();
+        let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
+        if !self.launch.listen.is_empty() {
+            let names: Vec<&str> = self.launch.listen.iter().map(|it| it.name.as_str()).collect();
+            set("LISTEN_FDS", names.len().to_string());
+            set("LISTEN_FDNAMES", names.join(":"));
+            set("LISTEN_PID", "0".to_owned());
+        }
+        if self.launch.notify
+            && let Ok(address) = NotifySocket::address(self.folder)
+        {
+            set("NOTIFY_SOCKET", address);
+        }
+        if let Some(watchdog) = self.launch.watchdog {
+            set("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        }
+        variables
+    }
+}
+
 fn make(
-    folder: &Path,
-    launch: &Launch,
+    making: &Making<'_>,
     cgroup: Option<&Cgroup>,
-    run: RunId,
     argv: &[String],
     more: &[(String, String)],
+    is_main: bool,
 ) -> Result<Held, BeginError> {
-    use std::os::fd::AsFd;
     let stream = |name: &str| Pipe::open_for_run(&PathBuf::from(name)).map_err(BeginError::Fifo);
     let (out, err) = (stream("out")?, stream("err")?);
     let own = |text: &str| text.to_owned();
+    let launch = making.launch;
     // The mark first: it is found however large the rest is.
     let mut env = vec![
-        (own(MARK_VARIABLE), format!("{}#{}", folder.display(), run.0)),
+        (own(MARK_VARIABLE), format!("{}#{}", making.folder.display(), making.run.0)),
         (own("STEAD_INSTANCE"), launch.instance.to_string()),
     ];
-    env.extend(launch.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    env.extend(making.env().iter().map(|(name, value)| (name.clone(), value.clone())));
     env.extend_from_slice(more);
+    let sockets: Vec<BorrowedFd<'_>> =
+        if is_main { making.sockets.of(launch).map_err(BeginError::Socket)? } else { Vec::new() };
     let spec = SpawnSpec {
         argv,
         directory: &launch.directory,
@@ -97,6 +168,7 @@ fn make(
         out: out.as_fd(),
         err: err.as_fd(),
         cgroup: cgroup.map(AsFd::as_fd),
+        sockets: &sockets,
     };
     Ok(spawn(&spec)?)
 }
@@ -105,10 +177,12 @@ impl Current {
     /// The run that another keeper began.
     pub(crate) fn adopted(
         folder: &Path,
-        run: RunId,
         running: Running,
         home: Option<&CgroupHome>,
     ) -> io::Result<Self> {
+        let run = running.run;
+        // A keeper of before there were lanes put runs into its cgroups by their number.
+        let slot = running.lane.slot.map_or(run.0 % 2, u64::from);
         Ok(Self {
             run,
             pid: running.pid,
@@ -116,11 +190,20 @@ impl Current {
             // After an upgrade in place it is still our child.
             born_here: stead_proc::is_own_child(running.pid),
             main: running.main,
+            lost_since: None,
             progress: None,
-            cgroup: home.map(|home| home.run(run.0)).transpose()?,
+            cgroup: home.map(|home| home.run(slot)).transpose()?,
             sweeping: false,
+            lane: running.lane,
+            launch_mark: running.launch_mark,
+            watchdog_at: None,
+            unhealthy: None,
             mark: format!("{}{}", mark_prefix(folder), run.0),
         })
+    }
+
+    pub(crate) fn slot(&self) -> u64 {
+        self.lane.slot.map_or(self.run.0 % 2, u64::from)
     }
 
     /// Sends a signal to the main process; `false` when it is gone.
@@ -130,13 +213,14 @@ impl Current {
 
     /// The first rung of the ladder; says what was done. A hook that cannot be run is no reason
     /// not to ask at all.
-    pub(crate) fn ask_to_end(&self, folder: &Path, launch: &Launch) -> io::Result<String> {
-        let signal = match &launch.stop.how {
+    pub(crate) fn ask_to_end(&self, making: &Making<'_>) -> io::Result<String> {
+        let stop = making.other_side().map_or(&making.launch.stop.how, |second| &second.stop);
+        let signal = match stop {
             LaunchStopHow::Signal(signal) => *signal,
             // These exist on the other system; the nearest thing here asks just as well.
             LaunchStopHow::CtrlBreak => Signal::Term,
             LaunchStopHow::CtrlC => Signal::Int,
-            LaunchStopHow::Hook(hook) => match self.run_hook(folder, launch, hook) {
+            LaunchStopHow::Hook(hook) => match self.run_hook(making, hook) {
                 Ok(()) => return Ok(format!("hook `{}`", hook.join(" "))),
                 Err(error) => {
                     self.signal(Signal::Term)?;
@@ -148,11 +232,32 @@ impl Current {
         Ok(signal.to_string())
     }
 
-    fn run_hook(&self, folder: &Path, launch: &Launch, hook: &[String]) -> Result<(), BeginError> {
+    /// Tells it to read its configuration again; says what was done.
+    pub(crate) fn reload(&self, making: &Making<'_>) -> Result<String, String> {
+        match &making.launch.reload {
+            None => Err("its service has no `reload`".to_owned()),
+            Some(LaunchReload::Hook(hook)) => match self.run_hook(making, hook) {
+                Ok(()) => Ok(format!("hook `{}`", hook.join(" "))),
+                Err(error) => Err(crate::chain(&error)),
+            },
+            Some(LaunchReload::Signal(signal)) => match self.signal(*signal) {
+                Ok(true) => Ok(signal.to_string()),
+                Ok(false) => Err("its process has just ended".to_owned()),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+
+    fn run_hook(&self, making: &Making<'_>, hook: &[String]) -> Result<(), BeginError> {
         let pid = ("STEAD_PID".to_owned(), self.pid.to_string());
         // It belongs to the run's tree: it ends with it, at the latest.
-        make(folder, launch, self.cgroup.as_ref(), self.run, hook, &[pid])?.release();
+        make(making, self.cgroup.as_ref(), hook, &[pid], false)?.release();
         Ok(())
+    }
+
+    /// Whether it has been silent for longer than it may.
+    pub(crate) fn watchdog_expired(&self, now: Millis) -> bool {
+        self.watchdog_at.is_some_and(|at| at <= now)
     }
 
     /// Kills whatever is left of the tree; says how many processes that were.
@@ -160,15 +265,17 @@ impl Current {
         if main_only {
             return Ok(u32::from(self.signal(Signal::Kill)?));
         }
-        if self.is_gone() {
+        if self.is_gone(false) {
             return Ok(0);
         }
         kill_tree(&self.tree())
     }
 
-    /// Whether nothing of the tree is alive.
-    pub(crate) fn is_gone(&self) -> bool {
-        if self.born_here && !any_child() {
+    /// Whether nothing of the tree is alive. `alone`: there is no other run of the instance, so
+    /// that whatever child there is belongs to it.
+    pub(crate) fn is_gone(&self, alone: bool) -> bool {
+        // Without any child of ours there is nothing of a tree that began here.
+        if self.born_here && alone && !any_child() {
             return true;
         }
         match &self.cgroup {

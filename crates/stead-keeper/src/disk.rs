@@ -4,7 +4,7 @@
 //! that decides never writes; it hands records over and waits for them a short while at most, and
 //! when this thread is stuck, it empties the pipes itself, so that the service can write on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -77,8 +77,8 @@ struct Queue {
     settled: u64,
     /// Lost since the thread last took a look at the queue.
     lost: usize,
-    /// A new `spec.json` that is not on disk yet.
-    spec: Option<Vec<u8>>,
+    /// New whole files by name that are not on disk yet.
+    files: BTreeMap<&'static str, Vec<u8>>,
 }
 
 impl Disk {
@@ -142,9 +142,10 @@ impl Disk {
         }
     }
 
-    /// Puts these bytes in the place of `spec.json`, as soon as the disk takes them.
-    pub(crate) fn replace_spec(&self, bytes: Vec<u8>) {
-        lock(&self.shared.queue).spec = Some(bytes);
+    /// Puts these bytes in the place of a whole file of the folder, as soon as the disk takes them,
+    /// and before any record that is handed over later.
+    pub(crate) fn replace(&self, file: &'static str, bytes: Vec<u8>) {
+        lock(&self.shared.queue).files.insert(file, bytes);
         self.shared.wakeup.wake();
     }
 
@@ -259,7 +260,7 @@ impl Worker {
         loop {
             let stop = self.shared.stop.load(Ordering::Relaxed);
             self.retention.set_keep(self.shared.keep.load(Ordering::Relaxed));
-            let journal = self.write_spec().and_then(|()| self.write_records());
+            let journal = self.write_files().and_then(|()| self.write_records());
             let output = self.store_output();
             self.shared.busy_since_ms.store(0, Ordering::Relaxed);
             let trouble = journal.err().or(output.as_ref().err().cloned());
@@ -306,18 +307,20 @@ impl Worker {
         ready.is_ok_and(|ready| ready.contains(&true))
     }
 
-    fn write_spec(&self) -> Result<(), String> {
-        let Some(bytes) = lock(&self.shared.queue).spec.clone() else { return Ok(()) };
-        self.shared.begin_work();
-        let place = self.folder.join("spec.json");
-        replace_file(&place, &bytes)
-            .map_err(|error| format!("the spec cannot be kept: {error}"))?;
-        let mut queue = lock(&self.shared.queue);
-        // A newer one may have come meanwhile.
-        if queue.spec.as_ref() == Some(&bytes) {
-            queue.spec = None;
+    fn write_files(&self) -> Result<(), String> {
+        loop {
+            let first =
+                lock(&self.shared.queue).files.first_key_value().map(|(k, v)| (*k, v.clone()));
+            let Some((file, bytes)) = first else { return Ok(()) };
+            self.shared.begin_work();
+            replace_file(&self.folder.join(file), &bytes)
+                .map_err(|error| format!("`{file}` cannot be kept: {error}"))?;
+            let mut queue = lock(&self.shared.queue);
+            // A newer one may have come meanwhile.
+            if queue.files.get(file) == Some(&bytes) {
+                queue.files.remove(file);
+            }
         }
-        Ok(())
     }
 
     fn write_records(&mut self) -> Result<(), String> {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stead_core::launch::Launch;
-use stead_core::machine::{Action, Goal, Input, Instance, Phase, Policy, RunId, step};
+use stead_core::machine::{Action, Beside, Goal, Input, Instance, Phase, Policy, RunId, step};
+use stead_core::signal::Signal;
 use stead_core::units::{Millis, millis};
 use stead_proc::{
     CgroupHome, Ended, Fires, FolderLock, Held, Signals, boot_ms, carried_state, random, reap_all,
@@ -20,11 +21,12 @@ use stead_wire::keeper::{Reply, Request};
 
 use crate::Options;
 use crate::control::{Asker, Control};
-use crate::current::{Current, begin};
+use crate::current::{Current, Making, begin};
 use crate::disk::{Disk, STUCK_AFTER};
 use crate::faults::CrashPoint;
 use crate::journal_file::{JournalFile, Remembered};
 use crate::recover::{Recovered, recover};
+use crate::sockets::Sockets;
 use crate::state::Told;
 
 /// How long a start waits for the journal before it goes on without.
@@ -65,13 +67,19 @@ pub(crate) struct Keeper {
     pub(crate) folder: PathBuf,
     pub(crate) lock: Option<FolderLock>,
     pub(crate) launch: Launch,
+    /// What the run that comes was begun by, until it takes its place.
+    pub(crate) next: Option<Launch>,
+    /// What is to follow once nothing is beside the run that is up.
+    pub(crate) waiting: Option<Launch>,
     pub(crate) instance: Instance,
-    pub(crate) current: Option<Current>,
+    /// Every run of which something may be alive: the one of the phase and the one beside it.
+    pub(crate) runs: Vec<Current>,
+    pub(crate) sockets: Sockets,
     pub(crate) disk: Disk,
     pub(crate) told: Told,
     pub(crate) home: Option<CgroupHome>,
     signals: Signals,
-    control: Control,
+    pub(crate) control: Control,
     /// What is to be fed to the machine, with the event to journal once it was.
     inputs: VecDeque<(Input, Option<Event>)>,
     /// When memory that the last work has left is given back.
@@ -108,7 +116,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
     let home = if options.no_cgroup { None } else { CgroupHome::make(&folder) };
     let now = Millis(boot_ms());
     let memory = remembered.memory.as_ref();
-    let recovered = recover(&folder, memory, home.as_ref(), &options.faults, now);
+    let recovered = recover(&folder, memory, &launch, home.as_ref(), &options.faults, now);
     let recovered = recovered.map_err(at("find out what runs"))?;
     let keep = launch.log.keep.0;
     let disk = Disk::start(&folder, journal, keep, options.faults.clone());
@@ -118,7 +126,10 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         control: Control::listen().map_err(at("listen at keeper.sock"))?,
         told: Told::from_memory(memory),
         instance: recovered.instance,
-        current: None,
+        next: None,
+        waiting: None,
+        runs: Vec::new(),
+        sockets: Sockets::from_carried(stead_proc::carried_sockets()),
         inputs: VecDeque::new(),
         trim_at: Some(now + TRIM_AFTER),
         ending: None,
@@ -134,7 +145,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
 }
 
 /// The format of `spec.json`.
-const LAUNCH_FORMAT: &str = "stead-launch/1";
+pub(crate) const LAUNCH_FORMAT: &str = "stead-launch/1";
 
 fn take_lock(folder: &Path) -> Result<FolderLock, KeepError> {
     let at = |source| KeepError::Start { step: "lock its folder", source };
@@ -155,12 +166,14 @@ fn take_lock(folder: &Path) -> Result<FolderLock, KeepError> {
 impl Keeper {
     /// Goes on where the last keeper left off.
     fn take_up(&mut self, recovered: Recovered, remembered: &Remembered) -> io::Result<()> {
-        let run = self.instance.last_run();
-        let pid = recovered.running.as_ref().map_or(0, |running| running.pid);
-        let alive = recovered.running.as_ref().is_some_and(|running| running.main.is_some());
+        let Recovered { running, beside, restarting, replacing, .. } = recovered;
+        let began = running.is_some();
+        let mut adopted = Vec::new();
         // Before the first record: each one holds the memory of what runs.
-        if let Some(running) = recovered.running {
-            self.current = Some(Current::adopted(&self.folder, run, running, self.home.as_ref())?);
+        for running in [running, beside].into_iter().flatten() {
+            adopted.push((running.run, running.pid, running.main.is_some()));
+            let current = Current::adopted(&self.folder, running, self.home.as_ref())?;
+            self.runs.push(current);
         }
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.note(Event::KeeperStarted { pid: std::process::id(), version });
@@ -169,20 +182,28 @@ impl Keeper {
             let file = "events".to_owned();
             self.note(Event::Damaged { file, bytes: remembered.damaged_bytes, what });
         }
-        if alive {
-            self.note(Event::Adopted { run: run.0, pid });
-            self.options.faults.reach(CrashPoint::Adopted, &self.folder);
-        } else if self.current.is_some() {
-            // After an upgrade in place it may be our own child, and tell how it ended.
-            let ended = reap_all()?.into_iter().find(|ended| ended.pid == pid);
-            self.main_ended(ended);
+        self.open_sockets();
+        // After an upgrade in place they may be our own children, and tell how they ended.
+        let mut ended = reap_all()?;
+        for (run, pid, alive) in adopted {
+            if alive {
+                self.note(Event::Adopted { run: run.0, pid });
+                self.options.faults.reach(CrashPoint::Adopted, &self.folder);
+            } else {
+                let at = ended.iter().position(|ended| ended.pid == pid);
+                self.main_ended(run, at.map(|at| ended.swap_remove(at)));
+            }
         }
+        self.take_up_launch();
+        let up = self.instance.goal() == Goal::Up;
         // Begun by another spec than the one that holds now: its restart did not come to pass.
-        let outdated = self.told.run_mark.is_some_and(|mark| mark != file::mark(&self.launch));
+        let mark = file::mark(&self.launch);
+        let outdated = self.current().and_then(|it| it.launch_mark).is_some_and(|it| it != mark);
         // A run that has ended meanwhile is followed by another one whatever its policy says.
-        let began = self.current.is_some();
-        if began && (recovered.restarting || outdated) && self.instance.goal() == Goal::Up {
+        if began && up && restarting {
             self.feed(Input::Restart);
+        } else if began && up && (outdated || replacing) && self.coming().is_none() {
+            self.want_fresh_run();
         }
         if self.instance.goal() == Goal::Down {
             self.feed(Input::Want(Goal::Down));
@@ -202,25 +223,44 @@ impl Keeper {
     }
 
     fn policy(&self) -> Policy {
-        Policy { restart: self.launch.restart, stop_timeout: self.launch.stop.timeout }
+        Policy {
+            restart: self.launch.restart,
+            stop_timeout: self.launch.stop.timeout,
+            replace_within: self.launch.replace.within,
+            run_timeout: self.launch.run_timeout,
+        }
     }
 
-    fn feed(&mut self, input: Input) {
+    pub(crate) fn find(&self, run: RunId) -> Option<&Current> {
+        self.runs.iter().find(|current| current.run == run)
+    }
+
+    pub(crate) fn find_mut(&mut self, run: RunId) -> Option<&mut Current> {
+        self.runs.iter_mut().find(|current| current.run == run)
+    }
+
+    /// The run of the phase, if there is one.
+    pub(crate) fn current(&self) -> Option<&Current> {
+        self.find(self.instance.phase().run()?)
+    }
+
+    pub(crate) fn feed(&mut self, input: Input) {
         self.inputs.push_back((input, None));
     }
 
-    fn feed_with(&mut self, input: Input, event: Event) {
+    pub(crate) fn feed_with(&mut self, input: Input, event: Event) {
         self.inputs.push_back((input, Some(event)));
     }
 
     /// Feeds every input to the machine and does what it says, until nothing is left to feed.
     fn carry_out_inputs(&mut self) {
         while let Some((input, event)) = self.inputs.pop_front() {
-            let before = self.instance.phase();
+            let (before, beside) = (self.instance.phase(), self.instance.beside());
             let now = Millis(boot_ms());
             let (instance, action) = step(&self.policy(), self.instance, input, now);
             self.instance = instance;
-            self.told.changed |= before != instance.phase();
+            self.told.changed |= before != instance.phase() || beside != instance.beside();
+            self.note_replacement(before, beside);
             if let Some(event) = event {
                 self.note(event);
             }
@@ -247,8 +287,7 @@ impl Keeper {
 
     fn spawn(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeFork, &self.folder);
-        self.current = None;
-        let begun = begin(&self.folder, &self.launch, self.home.as_ref(), run);
+        let begun = begin(self.making(run));
         let (current, held) = match begun {
             Ok(begun) => begun,
             Err(error) => {
@@ -257,8 +296,8 @@ impl Keeper {
             }
         };
         let pid = current.pid;
-        self.current = Some(current);
-        self.told.run_mark = Some(file::mark(&self.launch));
+        self.told.says = None;
+        self.runs.push(current);
         // Only as a fault is the gate opened before the journal knows who is behind it.
         let (held, early) = if self.options.faults.no_gate {
             (None, Some(held.release()))
@@ -273,8 +312,31 @@ impl Keeper {
         self.options.faults.reach(CrashPoint::Journalled, &self.folder);
         let progress = held.map(Held::release).or(early);
         self.options.faults.reach(CrashPoint::Released, &self.folder);
-        if let Some(current) = &mut self.current {
+        if let Some(current) = self.find_mut(run) {
             current.progress = progress;
+        }
+    }
+
+    /// What a run is made of: one that comes by the next launch, in a lane that no other one has.
+    pub(crate) fn making(&self, run: RunId) -> Making<'_> {
+        let comes = self.instance.beside().is_some_and(|beside| beside.run() == run);
+        let next = self.next.as_ref().filter(|_| comes);
+        let others = || self.runs.iter().filter(|other| other.run != run);
+        let free = |slot: &u64| others().all(|other| other.slot() != *slot);
+        // There are never more than two others.
+        let slot = [run.0 % 2, (run.0 + 1) % 2, 2].into_iter().find(free).unwrap_or(2);
+        let there = self.find(run).map(|current| current.lane);
+        Making {
+            folder: &self.folder,
+            launch: next.unwrap_or(&self.launch),
+            home: self.home.as_ref(),
+            sockets: &self.sockets,
+            run,
+            slot: u8::try_from(slot).unwrap_or(2),
+            second: there.map_or_else(
+                || others().any(|other| other.main.is_some() && !other.lane.second),
+                |lane| lane.second,
+            ),
         }
     }
 
@@ -287,13 +349,19 @@ impl Keeper {
 
     fn stop(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeStop, &self.folder);
-        let Some(current) = self.current.as_ref().filter(|current| current.run == run) else {
-            return;
+        let Some(current) = self.find(run) else { return };
+        let asked = match &current.unhealthy {
+            // A core shows where a run hangs that does not even say that it is well.
+            Some(_) if current.watchdog_expired(Millis(boot_ms())) => {
+                current.signal(Signal::Abrt).map(|_| Signal::Abrt.to_string())
+            }
+            Some(_) | None => current.ask_to_end(&self.making(run)),
         };
-        let asked = current.ask_to_end(&self.folder, &self.launch);
         self.options.faults.reach(CrashPoint::StopSent, &self.folder);
         let how = asked.unwrap_or_else(|error| format!("not asked: {error}"));
+        let replaced = self.instance.beside().is_some_and(|beside| beside.run() == run);
         let why = match (self.ending, self.instance.goal()) {
+            _ if replaced => "another run has taken its place",
             (Some(Ending::Retiring), _) => "no longer in the plan",
             (Some(Ending::Shutdown { .. }), _) => "the host goes down",
             (None, Goal::Down) => "stopped by the operator",
@@ -303,10 +371,14 @@ impl Keeper {
     }
 
     fn kill(&mut self, run: RunId) {
-        let sweeping = matches!(self.instance.phase(), Phase::Sweeping { .. });
+        let sweeping = match (self.instance.phase(), self.instance.beside()) {
+            (Phase::Sweeping { run: swept, .. }, _) if swept == run => true,
+            (_, Some(Beside::Sweeping { run: swept, .. })) => swept == run,
+            _ => false,
+        };
         self.options.faults.reach(CrashPoint::BeforeKill, &self.folder);
         let no_tree = self.options.faults.no_tree;
-        let Some(current) = self.current.as_mut().filter(|current| current.run == run) else {
+        let Some(current) = self.find_mut(run) else {
             self.feed(Input::Gone { run });
             return;
         };
@@ -321,12 +393,14 @@ impl Keeper {
         self.look_at_sweep();
     }
 
-    /// Says `Gone` as soon as nothing of the run is alive.
+    /// Says `Gone` as soon as nothing of a run is alive.
     fn look_at_sweep(&mut self) {
         let no_tree = self.options.faults.no_tree;
-        let gone = |current: &mut Current| current.sweeping && (no_tree || current.is_gone());
-        if let Some(current) = self.current.take_if(gone) {
-            let run = current.run;
+        // Children of one run are no children of another.
+        let alone = self.runs.len() == 1;
+        let gone = |current: &Current| current.sweeping && (no_tree || current.is_gone(alone));
+        while let Some(at) = self.runs.iter().position(gone) {
+            let run = self.runs.remove(at).run;
             self.options.faults.reach(CrashPoint::BetweenRuns, &self.folder);
             self.feed(Input::Gone { run });
         }
@@ -335,20 +409,22 @@ impl Keeper {
     fn wait_and_look(&mut self) -> Result<(), KeepError> {
         self.disk.flush();
         let timeout = self.timeout();
-        let progress = self.current.as_ref().and_then(|current| current.progress.as_ref());
-        let main = self.current.as_ref().and_then(|current| current.main.as_ref());
+        let progress = self.runs.iter().filter_map(|current| current.progress.as_ref());
         // One that has ended and is not reaped yet would be ready all the time.
-        let main = main.filter(|_| self.told.lost_since.is_none());
+        let main = self.runs.iter().filter(|current| current.lost_since.is_none());
+        let main = main.filter_map(|current| current.main.as_ref());
         let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.disk.news().as_fd()];
         watched.extend(self.control.watched());
         watched.extend(progress.map(AsFd::as_fd));
         watched.extend(main.map(AsFd::as_fd));
+        watched.extend(self.sockets.notify().map(AsFd::as_fd));
         let ready = wait(&watched, timeout).map_err(KeepError::Wait)?;
         // The disk thread's news alone are no work of this one.
         let worked = ready.iter().enumerate().any(|(place, ready)| *ready && place != 1);
         self.trim_when_quiet(worked);
         // Each look is cheap and finds nothing when nothing happened, so all are taken.
         self.look_at_progress();
+        self.look_at_words();
         self.look_at_children();
         // Nothing waits less well than a service that is down.
         self.carry_out_inputs();
@@ -359,6 +435,8 @@ impl Keeper {
         if self.instance.deadline(&self.policy()).is_some_and(|deadline| now >= deadline) {
             self.feed(Input::DeadlinePassed);
         }
+        self.look_at_watchdogs(now);
+        self.look_at_waiting();
         Ok(())
     }
 
@@ -375,8 +453,10 @@ impl Keeper {
     fn timeout(&self) -> Option<Duration> {
         let now = Millis(boot_ms());
         let deadline = self.instance.deadline(&self.policy()).map(|deadline| deadline - now);
-        let sweep = self.current.as_ref().filter(|current| current.sweeping);
-        let lost_main = self.told.lost_since.map(|_| SWEEP_LOOK_EVERY);
+        let sweep = self.runs.iter().find(|current| current.sweeping);
+        let lost_main = self.runs.iter().find_map(|current| current.lost_since);
+        let lost_main = lost_main.map(|_| SWEEP_LOOK_EVERY);
+        let watchdog = self.runs.iter().filter_map(|it| it.watchdog_at).min().map(|at| at - now);
         let disk = if self.disk.is_stuck() {
             Some(STUCK_LOOK_EVERY)
         } else {
@@ -384,24 +464,26 @@ impl Keeper {
         };
         let trim = self.trim_at.map(|at| at - now);
         let sweep = sweep.map(|_| SWEEP_LOOK_EVERY);
-        [deadline, sweep, disk, lost_main, trim].into_iter().flatten().min()
+        [deadline, sweep, disk, lost_main, trim, watchdog].into_iter().flatten().min()
     }
 
     fn look_at_progress(&mut self) {
-        let Some(current) = &mut self.current else { return };
-        let Some(known) = current.progress.as_ref().and_then(|progress| progress.poll()) else {
-            return;
-        };
-        let (run, pid) = (current.run, current.pid);
-        current.progress = None;
-        match known {
-            Ok(()) => {
-                self.feed_with(Input::Started { run }, Event::Started { run: run.0, pid });
-                self.options.faults.reach(CrashPoint::Started, &self.folder);
-            }
-            Err(error) => {
-                self.current = None;
-                self.spawn_failed(run, crate::chain(&error));
+        let known = self.runs.iter_mut().filter_map(|current| {
+            let known = current.progress.as_ref()?.poll()?;
+            current.progress = None;
+            Some((current.run, current.pid, known))
+        });
+        for (run, pid, known) in known.collect::<Vec<_>>() {
+            match known {
+                Ok(()) => {
+                    self.feed_with(Input::Started { run }, Event::Started { run: run.0, pid });
+                    self.options.faults.reach(CrashPoint::Started, &self.folder);
+                    self.has_started(run);
+                }
+                Err(error) => {
+                    self.runs.retain(|current| current.run != run);
+                    self.spawn_failed(run, crate::chain(&error));
+                }
             }
         }
     }
@@ -413,42 +495,51 @@ impl Keeper {
             self.feed(Input::Want(Goal::Down));
         }
         // The errors of wait are about arguments, and there are none.
-        let ended = reap_all().unwrap_or_default();
-        let main_pid = self.current.as_ref().filter(|c| c.main.is_some()).map(|c| c.pid);
-        let main_end = ended.into_iter().find(|ended| Some(ended.pid) == main_pid);
-        match main_end {
-            Some(ended) => self.main_ended(Some(ended)),
-            None => self.look_at_adopted(),
+        for ended in reap_all().unwrap_or_default() {
+            let is_main = |current: &&Current| current.main.is_some() && current.pid == ended.pid;
+            if let Some(run) = self.runs.iter().find(is_main).map(|current| current.run) {
+                self.main_ended(run, Some(ended));
+            }
         }
+        self.look_at_adopted();
     }
 
-    /// Looks at a main process that is not our child.
+    /// Looks at main processes that are not our children.
     fn look_at_adopted(&mut self) {
-        let Some(current) = &self.current else { return };
-        let Some(main) = &current.main else { return };
-        if wait(&[main.as_fd()], Some(Duration::ZERO)).is_ok_and(|ready| !ready[0]) {
-            return;
+        let mut ended = Vec::new();
+        for current in &mut self.runs {
+            let Some(main) = &current.main else { continue };
+            if wait(&[main.as_fd()], Some(Duration::ZERO)).is_ok_and(|ready| !ready[0]) {
+                continue;
+            }
+            let status = main.exit_status();
+            // Its new parent may not have reaped it yet; until then nobody knows how it ended.
+            let since = *current.lost_since.get_or_insert_with(boot_ms);
+            if status.is_some() || boot_ms() - since > millis(STATUS_WITHIN) {
+                let pid = current.pid;
+                ended.push((current.run, status.map(|status| Ended::from_status(pid, status))));
+            }
         }
-        let status = main.exit_status();
-        // Its new parent may not have reaped it yet; until then nobody knows how it ended.
-        let since = *self.told.lost_since.get_or_insert_with(boot_ms);
-        if status.is_some() || boot_ms() - since > millis(STATUS_WITHIN) {
-            let pid = current.pid;
-            self.main_ended(status.map(|status| Ended::from_status(pid, status)));
+        for (run, ended) in ended {
+            self.main_ended(run, ended);
         }
     }
 
-    /// The main process has ended; `None` when nobody knows how.
-    fn main_ended(&mut self, ended: Option<Ended>) {
+    /// A main process has ended; `None` when nobody knows how.
+    fn main_ended(&mut self, run: RunId, ended: Option<Ended>) {
         self.options.faults.reach(CrashPoint::ExitSeen, &self.folder);
-        self.told.lost_since = None;
-        let Some(current) = &mut self.current else { return };
-        let (run, pid) = (current.run, current.pid);
+        let Some(current) = self.find_mut(run) else { return };
+        let pid = current.pid;
         current.main = None;
         current.progress = None;
+        current.lost_since = None;
+        current.watchdog_at = None;
         let exit = crate::state::exit_of(ended);
         let input = Input::Exited { run, success: exit.is_success(), roll: random() };
-        self.told.last_exit = Some(exit.clone());
+        // How a run ended that is beside the one that is up is no news of the instance.
+        if self.instance.beside().is_none_or(|beside| beside.run() != run) {
+            self.told.last_exit = Some(exit.clone());
+        }
         self.feed_with(input, Event::Exited { run: run.0, pid, exit });
     }
 
@@ -476,7 +567,14 @@ impl Keeper {
                 let report = self.report();
                 self.control.reply(asker, &Reply::Report(Box::new(report)));
             }
-            Request::Restart => self.feed(Input::Restart),
+            Request::HandOver => return self.hand_over(asker),
+            Request::Ready { run } => self.is_ready(RunId(run)),
+            Request::Reload => {
+                if let Err(why) = self.reload() {
+                    reply = Reply::Refused { why };
+                }
+            }
+            Request::Restart => self.want_fresh_run(),
             Request::Retire => {
                 self.ending = Some(Ending::Retiring);
                 self.feed(Input::Want(Goal::Down));
@@ -486,6 +584,7 @@ impl Keeper {
                 Err(why) => reply = Reply::Refused { why },
             },
             Request::Start => self.feed_with(Input::Start, Event::Wanted { goal: Goal::Up }),
+            Request::Unhealthy { run, why } => self.is_unhealthy(RunId(run), why),
             Request::Update { launch } => self.update(*launch),
             Request::Upgrade { program } => {
                 if let Err(why) = self.upgrade(Path::new(&program)) {
@@ -497,8 +596,8 @@ impl Keeper {
         self.control.reply(asker, &reply);
     }
 
-    fn signal(&mut self, signal: stead_core::signal::Signal) -> Result<(), String> {
-        let current = self.current.as_ref().ok_or("nothing runs")?;
+    fn signal(&mut self, signal: Signal) -> Result<(), String> {
+        let current = self.current().ok_or("nothing runs")?;
         let run = current.run.0;
         let sent = current.signal(signal).map_err(|error| error.to_string())?;
         if !sent {
@@ -506,20 +605,6 @@ impl Keeper {
         }
         self.note(Event::Signalled { run, signal: signal.name().to_owned() });
         Ok(())
-    }
-
-    fn update(&mut self, launch: Launch) {
-        if file::mark(&launch) == file::mark(&self.launch) {
-            return;
-        }
-        self.disk.set_keep(launch.log.keep.0);
-        self.disk.replace_spec(file::encode(LAUNCH_FORMAT, &launch));
-        let goal = self.instance.goal();
-        self.launch = launch;
-        self.note(Event::SpecChanged);
-        if goal == Goal::Up {
-            self.feed(Input::Restart);
-        }
     }
 
     fn publish(&mut self) {
@@ -535,7 +620,8 @@ impl Keeper {
     }
 
     fn may_end(&self) -> bool {
-        self.ending.is_some() && self.instance.phase() == Phase::Down && self.inputs.is_empty()
+        let is_down = self.instance.phase() == Phase::Down && self.instance.beside().is_none();
+        self.ending.is_some() && is_down && self.inputs.is_empty()
     }
 
     fn end(mut self: Box<Self>) -> Result<(), KeepError> {

@@ -17,8 +17,11 @@ mod journal_file;
 mod keeper;
 mod log_chain;
 mod recover;
+mod replace;
 mod retention;
+mod sockets;
 mod state;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,13 +4,15 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use stead_core::machine::{After, Goal, Phase};
+use stead_core::launch::KeeperReady;
+use stead_core::machine::{After, Beside, Goal, Phase};
 use stead_core::units::{Millis, millis};
 use stead_proc::{Ended, boot_id, boot_ms, exec_with_state, start_ms};
-use stead_wire::journal::{Event, Exit, Identity, Memory, Record, Rest, Stream};
-use stead_wire::keeper::Report;
+use stead_wire::journal::{BesideMemory, Event, Exit, Identity, Memory, Record, Rest, Stream};
+use stead_wire::keeper::{Coming, Rejected, Report};
 use stead_wire::{WIRE_VERSION, WallMs, file, frame};
 
+use crate::current::Current;
 use crate::keeper::{Ending, Keeper};
 
 /// What was told already, and what is still to be told.
@@ -21,15 +23,15 @@ pub(crate) struct Told {
     pub(crate) last_note: u64,
     /// Something changed since the last report.
     pub(crate) changed: bool,
-    /// Since when an adopted main process is gone without anybody knowing how.
-    pub(crate) lost_since: Option<u64>,
     /// Dropped output that the journal knows of, and when it last was told.
     dropped_bytes: u64,
     dropped_at_ms: u64,
     stalled: Option<String>,
     boot: Option<String>,
-    /// The mark of the spec that the last run was begun by.
-    pub(crate) run_mark: Option<u32>,
+    /// What the run says it does.
+    pub(crate) says: Option<String>,
+    /// The launch that the last replacement did not bring.
+    pub(crate) rejected: Option<Rejected>,
 }
 
 /// Dropped output is journalled this often at most.
@@ -40,8 +42,7 @@ const UPGRADE_FLUSH_WITHIN: Duration = Duration::from_secs(1);
 impl Told {
     pub(crate) fn from_memory(memory: Option<&Memory>) -> Self {
         let last_exit = memory.and_then(|memory| memory.last_exit.clone());
-        let run_mark = memory.and_then(|memory| memory.run_mark);
-        Self { last_exit, run_mark, boot: boot_id().ok(), ..Self::default() }
+        Self { last_exit, boot: boot_id().ok(), ..Self::default() }
     }
 }
 
@@ -74,10 +75,21 @@ impl Keeper {
     /// What the next keeper must know.
     fn memory(&self) -> Memory {
         let phase = self.instance.phase();
-        let process = self.current.as_ref().map(|current| Identity {
+        let current = self.current();
+        let identity = |current: &Current| Identity {
             boot: self.told.boot.clone().unwrap_or_default(),
             pid: current.pid,
             start_ticks: current.start_ticks,
+        };
+        let beside = self.instance.beside().map(|beside| {
+            let there = self.find(beside.run());
+            BesideMemory {
+                run: beside.run(),
+                coming: matches!(beside, Beside::Coming { .. }),
+                process: there.map(identity),
+                lane: there.map(|it| it.lane).unwrap_or_default(),
+                run_mark: there.and_then(|it| it.launch_mark),
+            }
         });
         Memory {
             // A host that goes down does not change what is wanted of it.
@@ -92,9 +104,12 @@ impl Keeper {
                 (Some(Ending::Shutdown { goal: Goal::Up }), Rest::Down) => Rest::Waiting,
                 (_, rest) => rest,
             },
-            run_mark: self.told.run_mark,
-            process: if phase.run().is_some() { process } else { None },
+            run_mark: current.and_then(|current| current.launch_mark),
+            process: current.map(identity),
             last_exit: self.told.last_exit.clone(),
+            run: phase.run().filter(|run| *run != self.instance.last_run()),
+            lane: current.map(|current| current.lane).unwrap_or_default(),
+            beside,
         }
     }
 
@@ -102,7 +117,8 @@ impl Keeper {
     pub(crate) fn report(&self) -> Report {
         let phase = self.instance.phase();
         let now_ms = boot_ms();
-        let main = self.current.as_ref().filter(|current| current.main.is_some());
+        let current = self.current();
+        let main = current.filter(|current| current.main.is_some());
         let wall_of = |boot_ms: u64| wall_ms().saturating_sub(now_ms.saturating_sub(boot_ms));
         let next = match phase {
             Phase::Waiting { start_at } => Some(wall_ms() + millis(start_at - Millis(now_ms))),
@@ -122,7 +138,7 @@ impl Keeper {
             goal: self.instance.goal(),
             phase: phase.name(),
             retiring: self.ending == Some(Ending::Retiring),
-            run: self.instance.last_run().0,
+            run: phase.run().unwrap_or(self.instance.last_run()).0,
             pid: main.map(|current| current.pid),
             restarts: self.instance.restarts(),
             failures: self.instance.failures(),
@@ -130,6 +146,31 @@ impl Keeper {
             next_start_at: next,
             last_exit: self.told.last_exit.clone(),
             log: self.disk.counts(),
+            ready: (self.launch.ready == KeeperReady::Notify)
+                .then(|| current.is_some_and(|current| current.lane.ready)),
+            says: self.told.says.clone(),
+            second: current.is_some_and(|current| current.lane.second),
+            coming: self.coming().map(|coming| Coming {
+                run: coming.run.0,
+                pid: coming.main.as_ref().map(|_| coming.pid),
+                second: coming.lane.second,
+                launch_mark: coming.launch_mark.unwrap_or_default(),
+                started_at: Some(wall_of(start_ms(coming.start_ticks))),
+            }),
+            going: match self.instance.beside() {
+                Some(Beside::Going { run, .. } | Beside::Sweeping { run, .. }) => Some(run.0),
+                Some(Beside::Coming { .. }) | None => None,
+            },
+            rejected: self.told.rejected.clone(),
+            holds_sockets: !self.sockets.named().is_empty(),
+        }
+    }
+
+    /// The run that is to take the place of the one that is up.
+    pub(crate) fn coming(&self) -> Option<&Current> {
+        match self.instance.beside() {
+            Some(Beside::Coming { run, .. }) => self.find(run),
+            Some(Beside::Going { .. } | Beside::Sweeping { .. }) | None => None,
         }
     }
 
@@ -153,6 +194,9 @@ impl Keeper {
 
     /// Becomes another version of the keeper. Returns only with the reason why not.
     pub(crate) fn upgrade(&mut self, program: &Path) -> Result<(), String> {
+        if self.instance.beside().is_some() {
+            return Err("one run takes the place of another; ask again".to_owned());
+        }
         match self.instance.phase() {
             Phase::Down | Phase::Failed | Phase::Up { .. } | Phase::Waiting { .. } => (),
             Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Sweeping { .. } => {
@@ -169,7 +213,7 @@ impl Keeper {
         }
         let Some(lock) = self.lock.take() else { return Err("it has no lock".to_owned()) };
         let file: File = lock.into_file();
-        let error = exec_with_state(program, &self.options.args, &file);
+        let error = exec_with_state(program, &self.options.args, &file, &self.sockets.named());
         // The disk thread has ended: without it this keeper is no use. The agent starts another.
         crate::say(&format!("error: could not become `{}`\n  because {error}", program.display()));
         std::process::exit(1)

@@ -3,6 +3,10 @@
 //! It depends on nothing but the standard library and knows nothing of stead, so that what it shows
 //! is what any service would.
 
+mod load;
+mod notify;
+mod serve;
+
 use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -17,6 +21,8 @@ const USAGE: &str = "usage: stead-probe WHAT [ARGS]
   mark FILE              append `pid` to FILE as the first thing, then sleep
   mark-exit FILE CODE    append `pid` to FILE, then exit with CODE
   chain N TOKEN          start a process that does the same with N - 1, then sleep
+  serve [OPTION=VALUE]..  answer HTTP; see serve.rs
+  load OPTION=VALUE..     ask at a fixed rate until standard input ends; see load.rs
   sleep                  sleep";
 
 /// Steps in which a steady writer catches up with its rate.
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
             return mark(file).map_or(ExitCode::FAILURE, |()| ExitCode::from(code));
         }
         ["chain", left, token] if number(left).is_some() => chain(number(left), token),
+        ["serve", ref options @ ..] => serve::serve(options),
+        ["load", ref options @ ..] => load::load(options),
         ["sleep"] => sleep(),
         _ => {
             let _ = writeln!(io::stderr(), "{USAGE}");

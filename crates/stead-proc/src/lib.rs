@@ -18,6 +18,9 @@ pub use imp::local::{LocalListener, LocalStream};
 pub use imp::memory::{lean_memory, trim_code, trim_memory, trim_stack};
 pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
 pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
+pub use imp::sockets::{
+    NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, receive_with, session,
+};
 pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spawn};
 pub use imp::stream::{Moved, Pipe};
 pub use imp::tree::{Tree, kill_tree, members, newest_marked};

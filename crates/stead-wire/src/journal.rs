@@ -83,6 +83,31 @@ pub enum Event {
         fleet: String,
         instances: u32,
     },
+    /// The run is ready to work, by its own word or its probes.
+    Ready {
+        run: u64,
+    },
+    /// It was told to read its configuration again.
+    Reloaded {
+        run: u64,
+        how: String,
+    },
+    /// A run that was to take the place of another did not come to it; the other one is kept.
+    ReplaceFailed {
+        run: u64,
+        kept: u64,
+        why: String,
+    },
+    /// A run has taken the place of another, which ends.
+    Replaced {
+        run: u64,
+        old: u64,
+    },
+    /// A run begins beside the one whose place it is to take.
+    Replacing {
+        run: u64,
+        old: u64,
+    },
     Retired,
     Signalled {
         run: u64,
@@ -105,6 +130,11 @@ pub enum Event {
     Stopping {
         run: u64,
         how: String,
+        why: String,
+    },
+    /// The run does not serve any more, and is restarted.
+    Unhealthy {
+        run: u64,
         why: String,
     },
     /// The next run waits for its backoff.
@@ -172,6 +202,46 @@ pub struct Memory {
     pub process: Option<Identity>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
+    /// The run that `process` is, where it is not `last_run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    #[serde(default, skip_serializing_if = "Lane::is_default")]
+    pub lane: Lane,
+    /// The other run, while one takes the place of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<BesideMemory>,
+}
+
+/// What tells two runs of an instance that live at the same time apart on their host.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Lane {
+    /// Which of the instance's cgroups it has; `None` by the number of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+    /// Which of two ports of each name it has.
+    #[serde(default)]
+    pub second: bool,
+    /// It has said that it is ready.
+    #[serde(default)]
+    pub ready: bool,
+}
+
+impl Lane {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The run beside the one of a [`Memory`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct BesideMemory {
+    pub run: RunId,
+    /// It is to take the place of the other one; else it gives way.
+    pub coming: bool,
+    pub process: Option<Identity>,
+    pub lane: Lane,
+    /// The mark of the spec that it was begun by.
+    pub run_mark: Option<u32>,
 }
 
 /// The phase worth remembering.

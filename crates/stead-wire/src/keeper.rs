@@ -19,8 +19,17 @@ pub const LINE_LEN_MAX: usize = 1 << 20;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum Request {
+    /// Hand over duplicates of the sockets that must outlive this keeper. The answer is a line of
+    /// its own, [`Reply::Sockets`], with the descriptors beside it.
+    HandOver,
+    /// Tell the run that is up to read its configuration again.
+    Reload,
     /// Send a report now, with fresh counters.
     Report,
+    /// Whoever decides that has seen that this run is ready.
+    Ready {
+        run: u64,
+    },
     Restart,
     /// Let the instance end, then end the keeper. Its folder stays.
     Retire,
@@ -28,6 +37,11 @@ pub enum Request {
         signal: Signal,
     },
     Start,
+    /// Whoever decides that has seen that this run does not serve.
+    Unhealthy {
+        run: u64,
+        why: String,
+    },
     /// Run by this from now on; a running instance is restarted.
     Update {
         launch: Box<Launch>,
@@ -46,8 +60,14 @@ pub enum Request {
 #[serde(rename_all = "kebab-case", tag = "say")]
 pub enum Reply {
     Done,
-    Refused { why: String },
+    Refused {
+        why: String,
+    },
     Report(Box<Report>),
+    /// The names of the descriptors that come with this line, in order.
+    Sockets {
+        names: Vec<String>,
+    },
 }
 
 /// Everything a keeper knows of its instance.
@@ -74,6 +94,45 @@ pub struct Report {
     pub next_start_at: Option<WallMs>,
     pub last_exit: Option<Exit>,
     pub log: LogCounts,
+    /// What the run says of itself, if it is to say that; `None` if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
+    /// What the run says it does (`STATUS=` of `sd_notify`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// The run that is up has the second of two ports of each name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second: bool,
+    /// The run that is to take its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coming: Option<Coming>,
+    /// The run that gives way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub going: Option<u64>,
+    /// The launch that a replacement was to bring and did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Rejected>,
+    /// It holds sockets that must outlive it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_sockets: bool,
+}
+
+/// A run that is to take the place of another.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Coming {
+    pub run: u64,
+    pub pid: Option<u32>,
+    pub second: bool,
+    /// [`crate::file::mark`] of the launch it runs by.
+    pub launch_mark: u32,
+    pub started_at: Option<WallMs>,
+}
+
+/// A launch that could not take the place of the one before.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rejected {
+    pub launch_mark: u32,
+    pub why: String,
 }
 
 /// What became of the instance's output since its keeper began.

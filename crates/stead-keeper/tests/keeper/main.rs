@@ -5,5 +5,6 @@ mod disks;
 mod kills;
 mod ladder;
 mod logs;
+mod replace;
 mod rig;
 mod trees;

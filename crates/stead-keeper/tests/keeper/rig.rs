@@ -141,7 +141,7 @@ impl Rig {
         let mut reader = BufReader::new(stream);
         match read(&mut reader)? {
             Reply::Report(report) => Some((reader, *report)),
-            Reply::Done | Reply::Refused { .. } => None,
+            Reply::Done | Reply::Refused { .. } | Reply::Sockets { .. } => None,
         }
     }
 
@@ -175,7 +175,7 @@ impl Rig {
             match read(&mut reader) {
                 Some(Reply::Done) | None => return Ok(()),
                 Some(Reply::Refused { why }) => return Err(why),
-                Some(Reply::Report(_)) => (),
+                Some(Reply::Report(_) | Reply::Sockets { .. }) => (),
             }
         }
     }

@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use rustix::io::FdFlags;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
 
 /// The limit of open files as it was before [`raise_open_files`].
@@ -35,10 +37,29 @@ pub fn spawn_detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) ->
     Ok(detached(program, args, stderr)?.spawn()?.id())
 }
 
-/// As [`spawn_detached`], without our environment.
-pub fn spawn_bare(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<u32> {
+/// As [`spawn_detached`], without our environment, and with duplicates of these sockets, which it
+/// finds by [`super::sockets::carried_sockets`].
+pub fn spawn_bare(
+    program: &Path,
+    args: &[&OsStr],
+    stderr: Option<&Path>,
+    sockets: &[(&str, BorrowedFd<'_>)],
+) -> io::Result<u32> {
     let mut command = detached(program, args, stderr)?;
-    command.env_clear().env(LEAN.0, LEAN.1);
+    let (name, value) = super::sockets::handed(sockets);
+    command.env_clear().env(LEAN.0, LEAN.1).env(name, value);
+    let fds: Vec<RawFd> = sockets.iter().map(|(_, socket)| socket.as_raw_fd()).collect();
+    #[expect(unsafe_code, reason = "a flag of a descriptor of the child alone has no safe form")]
+    // SAFETY: fcntl is async-signal-safe; the descriptors are open, since they are borrowed until
+    // the child has been made.
+    unsafe {
+        command.pre_exec(move || {
+            for fd in &fds {
+                rustix::io::fcntl_setfd(BorrowedFd::borrow_raw(*fd), FdFlags::empty())?;
+            }
+            Ok(())
+        });
+    }
     Ok(command.spawn()?.id())
 }
 

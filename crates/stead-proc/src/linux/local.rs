@@ -54,6 +54,11 @@ impl LocalStream {
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
+
+    /// As [`Self::send`], with duplicates of these descriptors beside it.
+    pub fn send_with(&mut self, bytes: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+        super::sockets::send_with(&self.0, bytes, sockets)
+    }
 }
 
 impl AsFd for LocalListener {

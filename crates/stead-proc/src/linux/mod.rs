@@ -13,6 +13,7 @@ mod procfs;
 
 pub(crate) mod reaper;
 pub(crate) mod signal;
+pub(crate) mod sockets;
 pub(crate) mod spawn;
 pub(crate) mod stream;
 pub(crate) mod tree;

@@ -29,6 +29,9 @@ pub struct SpawnSpec<'a> {
     pub err: BorrowedFd<'a>,
     /// The folder of the cgroup it begins in.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// Sockets that it finds from descriptor 3 on. Where `env` holds `LISTEN_PID`, its value
+    /// becomes the pid of the process.
+    pub sockets: &'a [BorrowedFd<'a>],
 }
 
 /// Why there is no process.
@@ -120,7 +123,7 @@ impl AsFd for ExecProgress {
 }
 
 /// What a child does between gate and program, by number, as its report names it.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "begin a session",
     "connect its streams",
     "set its groups",
@@ -129,6 +132,7 @@ const STEPS: [&str; 8] = [
     "enter its directory",
     "give up new privileges",
     "run its program",
+    "hand over its sockets",
 ];
 
 /// Everything the child needs, made before the fork: after it, memory may not be allocated.
@@ -146,6 +150,10 @@ struct Prepared {
     err: RawFd,
     gate: RawFd,
     report: RawFd,
+    /// Each with a number past all that the child puts its sockets at.
+    sockets: Vec<OwnedFd>,
+    /// Where in the environment the pid belongs, with room for all its digits and a zero.
+    listen_pid: Option<*mut c_char>,
     /// The keeper's ends of both pipes: a child that held its own gate open would wait for ever.
     not_ours: [RawFd; 2],
 }
@@ -155,13 +163,22 @@ pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Held, SpawnError> {
     let pipe = |flags| pipe_with(flags).map_err(|error| SpawnError::Pipe(error.into()));
     let (gate_read, gate) = pipe(PipeFlags::CLOEXEC)?;
     let (progress, report) = pipe(PipeFlags::CLOEXEC)?;
+    let (gate_read, report) = (above(spec, gate_read)?, above(spec, report)?);
     for end in [&progress, &gate_read] {
         rustix::io::ioctl_fionbio(end, true).map_err(|error| SpawnError::Pipe(error.into()))?;
     }
     let mut prepared = prepare(spec, gate_read.as_raw_fd(), report.as_raw_fd())?;
     prepared.not_ours = [gate.as_raw_fd(), progress.as_raw_fd()];
     let argv = pointers(&prepared.argv);
-    let env = pointers(&prepared.env);
+    let mut env = pointers(&prepared.env);
+    let mut listen_pid = LISTEN_PID.to_vec();
+    listen_pid.resize(LISTEN_PID.len() + PID_LEN_MAX + 1, 0);
+    let is_it = |text: &CString| text.as_bytes().starts_with(LISTEN_PID);
+    if let Some(at) = prepared.env.iter().position(is_it) {
+        let text = listen_pid.as_mut_ptr();
+        env[at] = text.cast_const().cast();
+        prepared.listen_pid = Some(text.wrapping_add(LISTEN_PID.len()).cast());
+    }
     #[expect(unsafe_code, reason = "making a process has no safe form")]
     // SAFETY: the child calls only async-signal-safe functions on memory made before, then execs
     // or exits; it never returns into Rust code that could allocate or unlock.
@@ -198,6 +215,28 @@ unsafe fn clone_process(cgroup: Option<BorrowedFd<'_>>) -> libc::c_long {
     }
 }
 
+/// The descriptor, or one for the same with a number that no socket of the child is put at.
+fn above(spec: &SpawnSpec<'_>, fd: OwnedFd) -> Result<OwnedFd, SpawnError> {
+    let first = SOCKETS_FROM + RawFd::try_from(spec.sockets.len()).unwrap_or(RawFd::MAX);
+    if fd.as_raw_fd() >= first {
+        return Ok(fd);
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, first).map_err(|error| SpawnError::Pipe(error.into()))
+}
+
+/// Where sockets are put: right after the three streams.
+const SOCKETS_FROM: RawFd = 3;
+
+/// No socket of a child is put at this number or above.
+const SOCKETS_ABOVE: RawFd = SOCKETS_FROM + super::sockets::SOCKETS_MAX as RawFd;
+
+/// The most digits that a pid has.
+const PID_LEN_MAX: usize = 10;
+
+/// The variable that says whom the sockets are for. Its place is made as long as any pid, since the
+/// child may not allocate.
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+
 fn prepare(spec: &SpawnSpec<'_>, gate: RawFd, report: RawFd) -> Result<Prepared, SpawnError> {
     let first = spec.argv.first().ok_or(SpawnError::Empty)?;
     let program = find_program(first, spec)?;
@@ -216,6 +255,15 @@ fn prepare(spec: &SpawnSpec<'_>, gate: RawFd, report: RawFd) -> Result<Prepared,
         err: spec.err.as_raw_fd(),
         gate,
         report,
+        sockets: spec
+            .sockets
+            .iter()
+            .map(|socket| {
+                let copy = rustix::io::fcntl_dupfd_cloexec(socket, SOCKETS_ABOVE);
+                copy.map_err(|error| SpawnError::Pipe(error.into()))
+            })
+            .collect::<Result<_, _>>()?,
+        listen_pid: None,
         not_ours: [-1; 2],
     })
 }
@@ -271,6 +319,7 @@ unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_ch
         libc::umask(child.umask);
         // Everything of the keeper is close-on-exec already; this holds for what a library opened.
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        hand_over_sockets(child);
         libc::execve(child.program.as_ptr(), argv.as_ptr(), env.as_ptr());
         fail(child.report, 7)
     }
@@ -373,6 +422,37 @@ unsafe fn become_account(child: &Prepared) {
         if libc::syscall(libc::SYS_setresuid, uid, uid, uid) != 0 {
             fail(child.report, 4);
         }
+    }
+}
+
+/// Puts the sockets where the child's program looks for them, and says whom they are for.
+///
+/// # Safety
+/// As [`run_child`].
+#[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
+unsafe fn hand_over_sockets(child: &Prepared) {
+    // SAFETY: as run_child; the place for the pid has room for all its digits and a zero after
+    // them, in memory that is the child's own since the fork.
+    unsafe {
+        for (at, socket) in child.sockets.iter().enumerate() {
+            // The number is small: sockets are few.
+            if libc::dup2(socket.as_raw_fd(), SOCKETS_FROM + at as RawFd) < 0 {
+                fail(child.report, 8);
+            }
+        }
+        let Some(place) = child.listen_pid else { return };
+        let mut rest = libc::getpid();
+        let mut digits = [0 as c_char; PID_LEN_MAX];
+        let mut len = 0;
+        while rest > 0 && len < PID_LEN_MAX {
+            digits[len] = b'0' as c_char + (rest % 10) as c_char;
+            rest /= 10;
+            len += 1;
+        }
+        for at in 0..len {
+            *place.add(at) = digits[len - 1 - at];
+        }
+        *place.add(len) = 0;
     }
 }
 

@@ -63,6 +63,17 @@ pub(crate) fn sentence(event: &Event) -> (Tone, String) {
             let instances_n = plural(u64::from(*instances), "instance", "instances");
             (Tone::Strong, format!("plan {generation} of fleet {fleet}: {instances_n}"))
         }
+        Event::Ready { run } => (Tone::Good, format!("run {run} is ready")),
+        Event::Reloaded { run, how } => (Tone::Plain, format!("run {run} told to reload by {how}")),
+        Event::ReplaceFailed { run, kept, why } => {
+            (Tone::Bad, format!("run {run} did not take the place of run {kept}: {why}"))
+        }
+        Event::Replaced { run, old } => {
+            (Tone::Good, format!("run {run} has taken the place of run {old}"))
+        }
+        Event::Replacing { run, old } => {
+            (Tone::Plain, format!("run {run} begins beside run {old}, to take its place"))
+        }
         Event::Retired => (Tone::Plain, "retired".into()),
         Event::Signalled { run, signal } => (Tone::Plain, format!("run {run} got {signal}")),
         Event::SpawnFailed { run, why } => {
@@ -74,6 +85,7 @@ pub(crate) fn sentence(event: &Event) -> (Tone, String) {
         Event::Stopping { run, how, why } => {
             (Tone::Plain, format!("run {run} asked to end by {how}: {why}"))
         }
+        Event::Unhealthy { run, why } => (Tone::Bad, format!("run {run} does not serve: {why}")),
         Event::Waiting { delay_ms, failures } => {
             let failures_n = plural(u64::from(*failures), "failure", "failures");
             (Tone::Warn, format!("waits {delay_ms} ms after {failures_n} in a row"))

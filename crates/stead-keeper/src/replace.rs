@@ -1,0 +1,224 @@
+//! One run takes the place of another: what the keeper adds to what the machine decides.
+
+use stead_core::launch::{KeeperReady, Launch};
+use stead_core::machine::{Beside, Goal, Input, Phase, RunId};
+use stead_core::units::Millis;
+use stead_proc::boot_ms;
+use stead_wire::file;
+use stead_wire::journal::Event;
+use stead_wire::keeper::{Rejected, Reply};
+
+use crate::control::Asker;
+use crate::keeper::{Keeper, LAUNCH_FORMAT};
+
+/// Where the launch is kept that a coming run was begun by.
+const NEXT: &str = "next.json";
+
+impl Keeper {
+    /// A fresh run in the place of the one that is up, without a gap where the service can do that.
+    pub(crate) fn want_fresh_run(&mut self) {
+        if self.launch.replace.overlap {
+            self.feed(Input::Replace);
+        } else {
+            self.feed(Input::Restart);
+        }
+    }
+
+    /// Runs by this launch from now on.
+    pub(crate) fn update(&mut self, launch: Launch) {
+        self.told.rejected = None;
+        self.told.changed = true;
+        let mark = file::mark(&launch);
+        let coming = self.next.as_ref().map_or(&self.launch, |next| next);
+        if mark == file::mark(coming) {
+            self.waiting = None;
+            return;
+        }
+        if self.next.is_some() {
+            // What was to come is out of date; the machine gives it up, and this one follows.
+            self.waiting = Some(launch);
+            if let Some(Beside::Coming { run, .. }) = self.instance.beside() {
+                self.feed(Input::Unhealthy { run, roll: 0 });
+            }
+            return;
+        }
+        let is_up = matches!(self.instance.phase(), Phase::Up { .. });
+        let overlaps = launch.replace.overlap && self.launch.replace.overlap;
+        if overlaps && is_up && self.instance.goal() == Goal::Up {
+            if self.instance.beside().is_some() {
+                self.waiting = Some(launch);
+            } else {
+                self.begin_next(launch);
+            }
+            return;
+        }
+        self.take_over(launch);
+        if self.instance.goal() == Goal::Up {
+            self.feed(Input::Restart);
+        }
+    }
+
+    /// Begins a run by this launch beside the one that is up.
+    fn begin_next(&mut self, launch: Launch) {
+        let troubles = self.sockets.open(&self.folder, &launch);
+        for trouble in troubles {
+            crate::say(&format!("cannot open {trouble}"));
+        }
+        self.disk.replace(NEXT, file::encode(LAUNCH_FORMAT, &launch));
+        self.next = Some(launch);
+        self.feed(Input::Replace);
+    }
+
+    /// Makes a launch the one that holds.
+    fn take_over(&mut self, launch: Launch) {
+        self.disk.set_keep(launch.log.keep.0);
+        self.disk.replace("spec.json", file::encode(LAUNCH_FORMAT, &launch));
+        self.launch = launch;
+        self.note(Event::SpecChanged);
+        self.open_sockets();
+    }
+
+    /// Opens what the launch needs; what cannot be opened is said when a run is to begin.
+    pub(crate) fn open_sockets(&mut self) {
+        for trouble in self.sockets.open(&self.folder, &self.launch) {
+            crate::say(&format!("cannot open {trouble}"));
+        }
+        let next = self.next.iter().chain(&self.waiting);
+        let launches: Vec<&Launch> = next.chain([&self.launch]).collect();
+        self.sockets.keep_only(&launches);
+    }
+
+    /// Finds the launch of a run that another keeper had begun to bring.
+    pub(crate) fn take_up_launch(&mut self) {
+        let Some(coming) = self.coming() else { return };
+        let (run, mark) = (coming.run, coming.launch_mark);
+        if mark == Some(file::mark(&self.launch)) {
+            let old = self.current().and_then(|current| current.launch_mark);
+            // The launch holds already: all that is missing is the word that it is ready.
+            if old != mark || self.launch.ready == KeeperReady::Started {
+                self.feed(Input::Ready { run });
+            }
+            return;
+        }
+        let next = std::fs::read(NEXT).ok();
+        let next = next.and_then(|bytes| file::decode::<Launch>(LAUNCH_FORMAT, &bytes).ok());
+        self.next = next.filter(|next| Some(file::mark(next)) == mark);
+        match &self.next {
+            Some(next) if next.ready == KeeperReady::Started => self.is_ready(run),
+            Some(_) => (),
+            // Nobody knows any more what it was begun by.
+            None => self.feed(Input::Unhealthy { run, roll: 0 }),
+        }
+    }
+
+    /// A run is ready to work: it may take the place of another.
+    pub(crate) fn is_ready(&mut self, run: RunId) {
+        let Some(current) = self.find_mut(run) else { return };
+        if !current.lane.ready {
+            current.lane.ready = true;
+            self.note(Event::Ready { run: run.0 });
+        }
+        if self.coming().is_none_or(|coming| coming.run != run) {
+            return;
+        }
+        // The launch first: a keeper that dies in between finds both runs, and which one is meant.
+        if let Some(next) = self.next.take() {
+            self.take_over(next);
+        }
+        self.feed(Input::Ready { run });
+    }
+
+    /// The program of a run has begun.
+    pub(crate) fn has_started(&mut self, run: RunId) {
+        let launch = self.making(run).launch;
+        let (watchdog, at_once) = (launch.watchdog, launch.ready == KeeperReady::Started);
+        let now = Millis(boot_ms());
+        if let Some(current) = self.find_mut(run) {
+            current.watchdog_at = watchdog.map(|watchdog| now + watchdog);
+        }
+        // A run that is up at once is nothing to be told of, unless one waits for it.
+        if at_once && self.coming().is_some_and(|coming| coming.run == run) {
+            self.is_ready(run);
+        }
+    }
+
+    /// A run does not serve, or never came to.
+    pub(crate) fn is_unhealthy(&mut self, run: RunId, why: String) {
+        let Some(current) = self.find_mut(run) else { return };
+        if current.unhealthy.is_some() {
+            return;
+        }
+        current.unhealthy = Some(why.clone());
+        let input = Input::Unhealthy { run, roll: stead_proc::random() };
+        self.feed_with(input, Event::Unhealthy { run: run.0, why });
+    }
+
+    pub(crate) fn reload(&mut self) -> Result<(), String> {
+        let current = self.current().ok_or("nothing runs")?;
+        let run = current.run;
+        let how = current.reload(&self.making(run))?;
+        self.note(Event::Reloaded { run: run.0, how });
+        Ok(())
+    }
+
+    /// Hands duplicates of the sockets to who asked.
+    pub(crate) fn hand_over(&mut self, asker: Asker) {
+        let named = self.sockets.named();
+        let names = named.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let sockets: Vec<_> = named.iter().map(|(_, socket)| *socket).collect();
+        self.control.reply_with(asker, &Reply::Sockets { names }, &sockets);
+    }
+
+    /// Once nothing is beside the run that is up, what has waited for that follows.
+    pub(crate) fn look_at_waiting(&mut self) {
+        if self.instance.beside().is_none()
+            && self.next.is_none()
+            && let Some(launch) = self.waiting.take()
+        {
+            self.update(launch);
+        }
+    }
+
+    /// Tells of a replacement that has begun, has come to pass or has failed.
+    pub(crate) fn note_replacement(&mut self, before: Phase, beside: Option<Beside>) {
+        let old = before.run().unwrap_or_default().0;
+        match (beside, self.instance.beside()) {
+            (None, Some(Beside::Coming { run, .. })) => {
+                self.note(Event::Replacing { run: run.0, old });
+            }
+            (Some(Beside::Coming { run, .. }), after) => {
+                let came = self.instance.phase().run() == Some(run);
+                let is_over = !matches!(after, Some(Beside::Coming { .. }));
+                if came {
+                    // The one that was up may have ended by itself.
+                    if let Some(next) = self.next.take() {
+                        self.take_over(next);
+                    }
+                    self.note(Event::Replaced { run: run.0, old });
+                } else if is_over {
+                    self.reject(run, old);
+                }
+            }
+            (None | Some(Beside::Going { .. } | Beside::Sweeping { .. }), _) => (),
+        }
+    }
+
+    fn reject(&mut self, run: RunId, kept: u64) {
+        let unhealthy = self.find(run).and_then(|current| current.unhealthy.clone());
+        let ended = self.find(run).is_none_or(|current| current.main.is_none());
+        let why = match (unhealthy, ended, &self.waiting) {
+            (_, _, Some(_)) => "another plan came meanwhile".to_owned(),
+            (Some(why), _, _) => why,
+            (None, true, None) => "it ended before it was ready".to_owned(),
+            (None, false, None) => {
+                let within = stead_core::units::show_duration(self.launch.replace.within);
+                format!("it was not ready within {within}")
+            }
+        };
+        if let Some(next) = self.next.take() {
+            let launch_mark = file::mark(&next);
+            self.told.rejected = Some(Rejected { launch_mark, why: why.clone() });
+        }
+        self.note(Event::ReplaceFailed { run: run.0, kept, why });
+    }
+}

@@ -1,0 +1,107 @@
+//! The sockets of an instance that outlive its runs, and its keeper: those it listens at, and the
+//! one it says things at.
+//!
+//! The agent holds duplicates of them and gives them to the next keeper, so that no connection that
+//! waits to be taken and no word is lost with a keeper.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use stead_core::launch::{Launch, LaunchSocket};
+use stead_proc::{NamedSocket, NotifySocket, open_listener};
+
+/// The name of the socket of `sd_notify` among the others; no port can have it.
+const NOTIFY: &str = "@notify";
+
+/// What a keeper holds for its instance.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    listening: Vec<Listening>,
+    notify: Option<NotifySocket>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    /// `ADDRESS PORT`: what it is bound to, whatever the plan calls it.
+    bound: String,
+    socket: OwnedFd,
+}
+
+fn bound(socket: &LaunchSocket) -> String {
+    format!("{} {}", socket.address, socket.port)
+}
+
+impl Sockets {
+    /// Takes those that were handed to this keeper.
+    pub(crate) fn from_carried(carried: Vec<NamedSocket>) -> Self {
+        let mut sockets = Self::default();
+        for (name, socket) in carried {
+            if name == NOTIFY {
+                sockets.notify = NotifySocket::from_socket(socket).ok();
+            } else {
+                sockets.listening.push(Listening { bound: name, socket });
+            }
+        }
+        sockets
+    }
+
+    /// Opens what a launch needs and is not open yet. Says what could not be, and why.
+    pub(crate) fn open(&mut self, folder: &Path, launch: &Launch) -> Vec<String> {
+        let mut troubles = Vec::new();
+        for wanted in &launch.listen {
+            let name = bound(wanted);
+            if self.listening.iter().any(|it| it.bound == name) {
+                continue;
+            }
+            let LaunchSocket { address, port, .. } = wanted;
+            let opened = address
+                .parse::<IpAddr>()
+                .map_err(|error| error.to_string())
+                .and_then(|ip| open_listener(ip, *port).map_err(|error| error.to_string()));
+            match opened {
+                Ok(socket) => self.listening.push(Listening { bound: name, socket }),
+                Err(why) => troubles.push(format!("`{address}` port {port}: {why}")),
+            }
+        }
+        if launch.notify && self.notify.is_none() {
+            match NotifySocket::open(folder) {
+                Ok(socket) => self.notify = Some(socket),
+                Err(error) => troubles.push(format!("the socket it is to notify at: {error}")),
+            }
+        }
+        troubles
+    }
+
+    /// Closes what none of these launches needs any more.
+    pub(crate) fn keep_only(&mut self, launches: &[&Launch]) {
+        let wanted = |name: &str| {
+            launches.iter().flat_map(|launch| &launch.listen).any(|it| bound(it) == name)
+        };
+        self.listening.retain(|listening| wanted(&listening.bound));
+        if !launches.iter().any(|launch| launch.notify) {
+            self.notify = None;
+        }
+    }
+
+    /// What a run is handed, in the order of its launch; or which one is missing.
+    pub(crate) fn of(&self, launch: &Launch) -> Result<Vec<BorrowedFd<'_>>, String> {
+        let find = |wanted: &LaunchSocket| {
+            let name = bound(wanted);
+            let found = self.listening.iter().find(|listening| listening.bound == name);
+            let missing = || format!("`{}` port {}", wanted.address, wanted.port);
+            found.map(|listening| listening.socket.as_fd()).ok_or_else(missing)
+        };
+        launch.listen.iter().map(find).collect()
+    }
+
+    pub(crate) fn notify(&self) -> Option<&NotifySocket> {
+        self.notify.as_ref()
+    }
+
+    /// All of them by the names that [`Self::from_carried`] knows them by.
+    pub(crate) fn named(&self) -> Vec<(&str, BorrowedFd<'_>)> {
+        let listening = self.listening.iter().map(|it| (it.bound.as_str(), it.socket.as_fd()));
+        listening.chain(self.notify.iter().map(|socket| (NOTIFY, socket.as_fd()))).collect()
+    }
+}
