@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use stead_core::names::InstanceName;
+use stead_core::probe::Damper;
 use stead_core::reconcile::{Seen, SeenInstance, Step, reconcile};
 use stead_wire::api::PlanState;
 use stead_wire::journal::Event;
@@ -28,6 +29,7 @@ use crate::store::Stored;
 
 mod adopt;
 mod asks;
+mod health;
 mod keepers;
 
 /// Messages taken before the host is looked at again.
@@ -68,6 +70,8 @@ pub(crate) struct Agent {
     pub(crate) down: Option<Down>,
     pub(crate) ended: Option<Ended>,
     pub(crate) links: u64,
+    /// Holds restarts back that live probes ask for, when many do.
+    pub(crate) damper: Damper,
     /// What is wrong with the agent itself, by what it concerns.
     pub(crate) troubles: BTreeMap<String, String>,
 }
@@ -142,6 +146,10 @@ impl Agent {
                 self.keeper_started(&instance, started);
             }
             Message::Link { instance, link, said } => self.heard(&instance, link, said),
+            Message::Probed { instance, run, probed } => self.probed(&instance, run, probed),
+            Message::Sockets { instance, link, sockets } => {
+                self.sockets_handed_over(&instance, link, sockets);
+            }
         }
     }
 
@@ -172,7 +180,9 @@ impl Agent {
                     Message::Ask(Ask::Act { .. } | Ask::Down { .. } | Ask::PutPlan { .. })
                     | Message::ChildEnded
                     | Message::Done(_)
-                    | Message::Link { .. },
+                    | Message::Link { .. }
+                    | Message::Probed { .. }
+                    | Message::Sockets { .. },
                 )
                 | None => (),
             }
@@ -260,7 +270,9 @@ impl Agent {
                 self.kept.insert(name.clone(), kept);
             }
         }
-        self.do_job(Job::Start(Box::new(Start { instance: name.clone(), wanted })));
+        // Without duplicates of its own the keeper opens what it needs anew.
+        let sockets = self.kept.get(name).map(Kept::duplicates).unwrap_or_default();
+        self.do_job(Job::Start(Box::new(Start { instance: name.clone(), wanted, sockets })));
     }
 
     pub(crate) fn do_job(&mut self, job: Job) {

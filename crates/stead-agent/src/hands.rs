@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -13,6 +13,7 @@ use stead_core::launch::{Account, Launch};
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
 use stead_proc::FolderLock;
+use stead_proc::NamedSocket;
 use stead_wire::file;
 use stead_wire::frame::{self, Framed};
 use stead_wire::journal::{Event, Record};
@@ -57,6 +58,8 @@ pub(crate) struct Start {
     pub(crate) instance: InstanceName,
     /// What the plan wants; used only when the instance has no launch yet.
     pub(crate) wanted: Option<Box<Launch>>,
+    /// What the keeper before held for the instance.
+    pub(crate) sockets: Vec<NamedSocket>,
 }
 
 /// What became of a job.
@@ -169,15 +172,19 @@ impl Hands {
             store::replace(&path, &bytes).map_err(StartError::Launch)?;
         }
         self.crash.at(CrashPoint::BeforeKeeperSpawn);
-        let pid = self.spawn(&folder).map_err(StartError::Spawn)?;
+        let pid = self.spawn(&folder, &start.sockets).map_err(StartError::Spawn)?;
         self.crash.at(CrashPoint::AfterKeeperSpawn);
         Ok(Started { pid, release: launch.release.clone(), fifos, damage })
     }
 
-    fn spawn(&self, folder: &Path) -> io::Result<u32> {
+    fn spawn(&self, folder: &Path, sockets: &[NamedSocket]) -> io::Result<u32> {
         let mut args = vec![OsStr::new("--folder"), folder.as_os_str()];
         args.extend(self.keeper_args.iter().map(OsStr::new));
-        stead_proc::spawn_bare(&self.keeper, &args, Some(&self.layout.log()), &[])
+        {
+            let sockets: Vec<_> =
+                sockets.iter().map(|(name, socket)| (name.as_str(), socket.as_fd())).collect();
+            stead_proc::spawn_bare(&self.keeper, &args, Some(&self.layout.log()), &sockets)
+        }
     }
 }
 

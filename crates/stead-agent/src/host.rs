@@ -11,6 +11,7 @@ use stead_wire::file::mark;
 
 use crate::accounts::{Accounts, Whom};
 use crate::layout::Layout;
+use crate::probe::Probes;
 use crate::store::Stored;
 
 /// Where services look for programs unless their spec says otherwise: never the agent's own, which
@@ -26,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) launch: Box<Launch>,
     /// [`mark`] of it, to compare with what a keeper runs by.
     pub(crate) mark: u32,
+    /// What its runs are asked, on the first and the second side.
+    pub(crate) probes: Box<[Probes; 2]>,
 }
 
 /// Each instance of the plan with its launch, or why it can have none.
@@ -70,24 +73,25 @@ fn wanted(
     let kit = kit.to_string_lossy();
     let release = spec.release.as_ref().map(|digest| layout.release(digest));
     let release = release.map_or_else(|| data.clone(), |path| path.to_string_lossy().into_owned());
+    let ports = &spec.ports;
+    let above = ports.iter().map(|(name, port)| (name.clone(), port.saturating_add(1))).collect();
+    let places =
+        Places { config: &config, data: &data, kit: &kit, ports, release: &release, tmp: &tmp };
+    let probes = [
+        Probes::of(spec, &places, false),
+        Probes::of(spec, &Places { ports: &above, ..places }, true),
+    ];
     let launch = launch(
         name,
         spec,
         HostSide {
-            places: Places {
-                config: &config,
-                data: &data,
-                kit: &kit,
-                ports: &spec.ports,
-                release: &release,
-                tmp: &tmp,
-            },
+            places,
             env: environment(spec, whom.user.as_deref(), &data, inherited),
             account: whom.account,
             isolates: stead_proc::is_root(),
         },
     );
-    Wanted { mark: mark(&launch), launch: Box::new(launch) }
+    Wanted { mark: mark(&launch), launch: Box::new(launch), probes: Box::new(probes) }
 }
 
 /// The variables of a run that come from the host, weakest first.

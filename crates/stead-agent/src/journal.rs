@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 1024;
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 enum Entry {
-    Event(Record),
+    Event(Box<Record>),
     /// Says when everything before it is stored.
     Flush(SyncSender<()>),
 }
@@ -70,7 +70,7 @@ impl Journal {
 
     fn send(&self, event: Event) -> bool {
         let record = Record { at: wall_ms(), event, memory: None };
-        match self.entries.try_send(Entry::Event(record)) {
+        match self.entries.try_send(Entry::Event(Box::new(record))) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }

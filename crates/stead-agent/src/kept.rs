@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use stead_core::machine::PhaseName;
 use stead_core::names::ServiceName;
-use stead_core::plan::Digest;
+use stead_core::plan::{Check, Digest};
 use stead_core::reconcile::SeenKeeper;
+use stead_proc::NamedSocket;
 use stead_wire::keeper::Report;
 use tokio::time::Instant;
 
 use crate::link::Link;
+use crate::probe::{Probes, Probing};
 
 /// A dead keeper is followed by the next one within this.
 pub const KEEPER_REPLACED_WITHIN: Duration = Duration::from_secs(1);
@@ -36,6 +38,14 @@ pub(crate) struct Kept {
     pub(crate) report: Option<Box<Report>>,
     pub(crate) asked: Asked,
     pub(crate) deaths: Deaths,
+    /// What its runs are asked, by the launch they run by; `None` while that is not known.
+    pub(crate) probes: Option<Box<[Probes; 2]>>,
+    /// Whoever asks them now.
+    pub(crate) probing: Vec<Probing>,
+    /// Duplicates of the sockets that its keeper holds, so that none is lost with it.
+    pub(crate) sockets: Vec<NamedSocket>,
+    /// Why a restart that its live probe asks for is held back.
+    pub(crate) held_back: Option<String>,
     /// Why the last thing that the agent wanted of it or for it did not work.
     pub(crate) trouble: Option<String>,
 }
@@ -72,7 +82,11 @@ pub(crate) enum Hearing {
 /// What the agent asked of the keeper for itself, so that it asks once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
+    /// The coming run that it was told is ready.
+    pub(crate) ready: Option<u64>,
     pub(crate) retire: bool,
+    /// The connection over which it was asked for its sockets, and the launches it had then.
+    pub(crate) sockets: Option<(u64, u64)>,
     /// The mark of the launch.
     pub(crate) update: Option<u32>,
     /// The pid of the keeper.
@@ -98,6 +112,10 @@ impl Kept {
             report: None,
             asked: Asked::default(),
             deaths: Deaths::default(),
+            probes: None,
+            probing: Vec::new(),
+            sockets: Vec::new(),
+            held_back: None,
             trouble: None,
         }
     }
@@ -107,6 +125,36 @@ impl Kept {
         match &self.keeper {
             Keeper::Alive { link, hearing: Hearing::Heard, .. } => Some(link),
             Keeper::Alive { .. } | Keeper::Burying | Keeper::Dead { .. } | Keeper::Starting => None,
+        }
+    }
+
+    /// Duplicates for the next keeper; one that cannot be made is left out.
+    pub(crate) fn duplicates(&self) -> Vec<NamedSocket> {
+        let duplicate =
+            |(name, socket): &NamedSocket| Some((name.clone(), socket.try_clone().ok()?));
+        self.sockets.iter().filter_map(duplicate).collect()
+    }
+
+    /// Whether the run that is up may get work; `None` while nobody knows.
+    pub(crate) fn ready(&self) -> Option<bool> {
+        let report = self.report.as_ref()?;
+        if report.phase != PhaseName::Up {
+            return Some(false);
+        }
+        let probes = self.probes.as_ref()?;
+        self.ready_by(&probes[usize::from(report.second)], report.run, report.ready)
+    }
+
+    /// Whether a run may get work by these probes; `said` is what it says itself.
+    pub(crate) fn ready_by(&self, probes: &Probes, run: u64, said: Option<bool>) -> Option<bool> {
+        match (&probes.startup, &probes.ready) {
+            (None, None) => Some(true),
+            (None, Some(probe)) if probe.check == Check::Notify => said,
+            (Some(startup), None) if startup.probe.check == Check::Notify => said,
+            (Some(_), _) | (None, Some(_)) => {
+                let probing = self.probing.iter().find(|probing| probing.target.run == run);
+                probing.and_then(|probing| probing.ready)
+            }
         }
     }
 
@@ -123,19 +171,33 @@ impl Kept {
 
     /// What the reconciler is to see of the keeper; `wanted` is the mark of the plan's launch.
     pub(crate) fn seen(&self, wanted: Option<u32>) -> SeenKeeper {
-        let without_report =
-            SeenKeeper::Alive { phase: PhaseName::Starting, current: true, retiring: false };
+        let without_report = SeenKeeper::Alive {
+            phase: PhaseName::Starting,
+            ready: false,
+            current: true,
+            retiring: false,
+        };
         match (&self.keeper, &self.report) {
             (Keeper::Dead { .. }, _) => SeenKeeper::Dead,
             // Nothing may be asked of it and nothing put in its place.
-            (Keeper::Burying, _) => {
-                SeenKeeper::Alive { phase: PhaseName::Down, current: true, retiring: true }
-            }
+            (Keeper::Burying, _) => SeenKeeper::Alive {
+                phase: PhaseName::Down,
+                ready: false,
+                current: true,
+                retiring: true,
+            },
             (Keeper::Starting, _) | (Keeper::Alive { .. }, None) => without_report,
             (Keeper::Alive { .. }, Some(report)) => SeenKeeper::Alive {
                 phase: report.phase,
+                ready: self.ready() == Some(true),
                 current: wanted.is_none_or(|mark| {
-                    mark == report.launch_mark || self.asked.update == Some(mark)
+                    let rejected = report.rejected.as_ref().map(|rejected| rejected.launch_mark);
+                    let coming = report.coming.as_ref().map(|coming| coming.launch_mark);
+                    mark == report.launch_mark
+                        || self.asked.update == Some(mark)
+                        || coming == Some(mark)
+                        // It was tried; the next plan tries again.
+                        || rejected == Some(mark)
                 }),
                 retiring: report.retiring || self.asked.retire,
             },

@@ -10,6 +10,7 @@
 //! | [`agent`] (task) | owns the state; decides | everybody, by `Message` |
 //! | `link` (task per keeper) | speaks with one keeper | the agent |
 //! | `api::serve` (task), one task per connection | answers requests | clients |
+//! | a task per run that is probed | asks it, tells what the answers amount to | the agent |
 //! | `hands` (thread) | writes files, starts keepers, in order | the agent, by `Job` |
 //! | `journal` (thread) | stores what happened | the agent |
 //! | a thread per reader | reads logs and events for one request | its request |
@@ -34,6 +35,7 @@ mod message;
 mod meter;
 mod names;
 mod plan_change;
+mod probe;
 mod start;
 mod status;
 mod store;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stead_core::names::InstanceName;
-use stead_proc::FolderLock;
+use stead_proc::{FolderLock, NamedSocket};
 use stead_wire::keeper::{LINE_LEN_MAX, Reply, Request};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -309,6 +309,55 @@ impl Talk {
             Err(error) => Err(TalkError::Io(error)),
         }
     }
+}
+
+/// How long a keeper may take to hand its sockets over.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Asks a keeper for duplicates of its sockets, over a connection of its own, and tells the agent.
+/// Without an answer there are none.
+pub(crate) fn ask_for_sockets(
+    link: u64,
+    instance: InstanceName,
+    folder: PathBuf,
+    to: mpsc::Sender<Message>,
+) {
+    tokio::spawn(async move {
+        let asked = connect(&folder).await.and_then(UnixStream::into_std);
+        let sockets = match asked {
+            Ok(stream) => tokio::task::spawn_blocking(move || hand_over(&stream)).await,
+            Err(_) => return,
+        };
+        if let Ok(Ok(sockets)) = sockets {
+            let _ = to.send(Message::Sockets { instance, link, sockets }).await;
+        }
+    });
+}
+
+fn hand_over(stream: &std::os::unix::net::UnixStream) -> io::Result<Vec<NamedSocket>> {
+    use std::io::Write;
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(HAND_OVER_WITHIN))?;
+    let mut request = serde_json::to_vec(&Request::HandOver)?;
+    request.push(b'\n');
+    (&*stream).write_all(&request)?;
+    let (mut unread, mut sockets) = (Vec::new(), Vec::new());
+    let mut bytes = [0; READ_LEN];
+    while unread.len() <= LINE_LEN_MAX {
+        let (len, came) = stead_proc::receive_with(stream, &mut bytes)?;
+        sockets.extend(came);
+        if len == 0 {
+            break;
+        }
+        unread.extend_from_slice(&bytes[..len]);
+        while let Some(end) = unread.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = unread.drain(..=end).collect();
+            if let Reply::Sockets { names } = serde_json::from_slice(&line)? {
+                return Ok(names.into_iter().zip(sockets).collect());
+            }
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn refuse(asker: Asker, why: &str) {

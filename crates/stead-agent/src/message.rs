@@ -10,11 +10,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stead_core::names::InstanceName;
+use stead_proc::NamedSocket;
 use stead_wire::api::{PlanPut, PlanState, Refusal};
 use stead_wire::keeper::{Report, Request};
 use tokio::sync::oneshot;
 
 use crate::hands::Done;
+use crate::probe::Probed;
 use crate::view::Snapshot;
 
 /// Messages that may wait for the agent.
@@ -30,6 +32,18 @@ pub(crate) enum Message {
         instance: InstanceName,
         link: u64,
         said: Said,
+    },
+    /// What the probes of a run amount to.
+    Probed {
+        instance: InstanceName,
+        run: u64,
+        probed: Probed,
+    },
+    /// A keeper has handed over its sockets, or could not be asked.
+    Sockets {
+        instance: InstanceName,
+        link: u64,
+        sockets: Vec<NamedSocket>,
     },
 }
 
@@ -55,7 +69,9 @@ pub(crate) enum Said {
 /// Requests that the agent makes for itself, and must not make twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Errand {
+    Ready,
     Retire,
+    Unhealthy,
     Update,
     Upgrade,
 }

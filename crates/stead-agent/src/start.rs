@@ -10,6 +10,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use stead_core::probe::Damper;
+use stead_core::units::Millis;
 use stead_proc::FolderLock;
 use stead_wire::journal::Event;
 use tokio::net::UnixListener;
@@ -209,6 +211,7 @@ fn agent(
         down: None,
         ended: None,
         links: 0,
+        damper: Damper::new(Millis(stead_proc::boot_ms())),
         troubles: BTreeMap::new(),
         layout,
     };

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use stead_core::machine::PhaseName;
 use stead_core::names::InstanceName;
 use stead_proc::Usage;
 use stead_wire::api::{AgentStatus, InstanceStatus, LogStatus, Status};
@@ -65,8 +64,7 @@ fn instance(view: &View, usage: Option<Usage>, meter: &mut Meter) -> InstanceSta
         service: view.name.service().to_string(),
         index: view.name.index(),
         phase: view.phase.as_str().into(),
-        // Without a ready probe it is ready once it runs; one with a probe is not probed yet.
-        ready: (!view.has_ready_probe).then_some(view.phase == PhaseName::Up),
+        ready: view.ready,
         pid: pid(view),
         run: report.map_or(0, |report| report.run),
         restarts: report.map_or(0, |report| report.restarts),
@@ -77,6 +75,7 @@ fn instance(view: &View, usage: Option<Usage>, meter: &mut Meter) -> InstanceSta
         last_exit: report.and_then(|report| report.last_exit.clone()),
         keeper_pid: view.keeper_pid,
         notes: view.notes.clone(),
+        rejected: view.rejected.clone(),
         log: report.map_or_else(LogStatus::default, |report| LogStatus {
             stored_bytes: report.log.stored_bytes,
             dropped_bytes: report.log.dropped_bytes,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use stead_core::machine::PhaseName;
 use stead_core::names::{InstanceName, ServiceName};
-use stead_core::plan::Spec;
 use stead_wire::WallMs;
 use stead_wire::keeper::Report;
 
@@ -25,8 +24,11 @@ pub(crate) struct View {
     pub(crate) report: Option<Box<Report>>,
     pub(crate) keeper_pid: Option<u32>,
     pub(crate) release: Option<String>,
-    pub(crate) has_ready_probe: bool,
+    /// Whether it may get work; `None` while nobody knows.
+    pub(crate) ready: Option<bool>,
     pub(crate) notes: Vec<String>,
+    /// Why the run by the plan's launch did not take the place of the one that is up.
+    pub(crate) rejected: Option<String>,
 }
 
 /// How things are with a keeper, as far as people care.
@@ -47,7 +49,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) keeper: KeeperIs,
     pub(crate) keeper_pid: Option<u32>,
     pub(crate) report: Option<&'a Report>,
-    pub(crate) spec: Option<&'a Spec>,
     /// The plan holds it no more.
     pub(crate) leaving: bool,
     /// The first need that is not up, and its phase.
@@ -55,6 +56,10 @@ pub(crate) struct Facts<'a> {
     /// Why it could not be started, and when that is tried again.
     pub(crate) unstarted: Option<(&'a str, Duration)>,
     pub(crate) trouble: Option<&'a str>,
+    /// What its ready probe said last, if it is up and not ready.
+    pub(crate) not_ready: Option<&'a str>,
+    /// Why a restart that it needs is held back.
+    pub(crate) held_back: Option<&'a str>,
     /// Why it can have no launch by the plan.
     pub(crate) unwanted: Option<&'a String>,
     pub(crate) now: WallMs,
@@ -105,7 +110,8 @@ impl Facts<'_> {
             notes.push(format!("it keeps its old spec: {why}"));
         }
         notes.extend(self.report.iter().flat_map(|report| report_notes(report, self.now)));
-        notes.extend(self.spec.and_then(unkept_note));
+        notes.extend(self.not_ready.map(|last| format!("it is not ready: {last}")));
+        notes.extend(self.held_back.map(ToOwned::to_owned));
         notes
     }
 }
@@ -120,6 +126,16 @@ fn report_notes(report: &Report, now: WallMs) -> Vec<String> {
         };
         notes.push(format!("starts again in {} after {failures}", seconds(wait)));
     }
+    if let Some(coming) = &report.coming {
+        notes.push(format!("run {} is to take its place once it is ready", coming.run));
+    }
+    if let Some(rejected) = &report.rejected {
+        let why = &rejected.why;
+        notes.push(format!("it keeps its old spec: the run by the new one failed: {why}"));
+    }
+    if let Some(says) = &report.says {
+        notes.push(format!("it says: {says}"));
+    }
     if let Some(why) = &report.log.stalled {
         notes.push(format!("its output cannot be stored at the moment: {why}"));
     }
@@ -128,23 +144,6 @@ fn report_notes(report: &Report, now: WallMs) -> Vec<String> {
         notes.push(format!("{bytes} bytes of its output were dropped: the disk was too slow"));
     }
     notes
-}
-
-/// What the spec asks for and this version does not do: never dropped in silence.
-fn unkept_note(spec: &Spec) -> Option<String> {
-    let fields = [
-        ("`ready`", spec.ready.is_some()),
-        ("`live`", spec.live.is_some()),
-        ("`limits`", !spec.limits.is_empty()),
-    ];
-    let set: Vec<&str> = fields.into_iter().filter(|(_, is_set)| *is_set).map(|it| it.0).collect();
-    let subject = match set[..] {
-        [] => return None,
-        ["`limits`"] => "`limits` are".to_owned(),
-        [one] => format!("{one} is"),
-        [ref most @ .., last] => format!("{} and {last} are", most.join(", ")),
-    };
-    Some(format!("{subject} read, but not acted on yet"))
 }
 
 /// A wait for people: `1.2 s`.
@@ -159,18 +158,18 @@ fn seconds(wait: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{report, spec};
-    use stead_core::plan::{Check, Probe};
+    use crate::testing::report;
 
     const QUIET: Facts<'_> = Facts {
         keeper: KeeperIs::Heard,
         keeper_pid: Some(41),
         report: None,
-        spec: None,
         leaving: false,
         unmet: None,
         unstarted: None,
         trouble: None,
+        not_ready: None,
+        held_back: None,
         unwanted: None,
         now: 10_000,
     };
@@ -183,8 +182,7 @@ mod tests {
         let mut dropping = report("orders.0", PhaseName::Up);
         dropping.log.dropped_bytes = 512;
         dropping.log.stalled = Some("no space left on device".into());
-        let mut limited = spec(&["x"]);
-        limited.limits.processes = Some(3);
+        let up = report("orders.0", PhaseName::Up);
         let need = ("db".parse().unwrap(), PhaseName::Waiting);
         let cases = [
             (QUIET, PhaseName::Starting, vec![]),
@@ -218,9 +216,9 @@ mod tests {
                 vec!["its keeper (pid 41) does not answer", "starts again"],
             ),
             (
-                Facts { spec: Some(&limited), ..QUIET },
-                PhaseName::Starting,
-                vec!["`limits` are read, but not acted on yet"],
+                Facts { report: Some(&up), not_ready: Some("status 503"), ..QUIET },
+                PhaseName::Up,
+                vec!["it is not ready: status 503"],
             ),
         ];
         for (facts, phase, notes) in cases {
@@ -230,32 +228,6 @@ mod tests {
             for (found, part) in found.iter().zip(notes) {
                 assert!(found.contains(part), "{found:?} has no {part:?}");
             }
-        }
-    }
-    #[test]
-    fn what_is_not_acted_on_is_named_in_one_sentence() {
-        let probe = Probe {
-            check: Check::Tcp { port: 1 },
-            every: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            failures: 3,
-            successes: 1,
-        };
-        let cases = [
-            ((false, false, false), None),
-            ((true, false, false), Some("`ready` is")),
-            ((false, true, false), Some("`live` is")),
-            ((false, false, true), Some("`limits` are")),
-            ((true, true, false), Some("`ready` and `live` are")),
-            ((true, true, true), Some("`ready`, `live` and `limits` are")),
-        ];
-        for ((ready, live, limits), subject) in cases {
-            let mut spec = spec(&["x"]);
-            spec.ready = ready.then(|| probe.clone());
-            spec.live = live.then(|| probe.clone());
-            spec.limits.processes = limits.then_some(3);
-            let note = subject.map(|subject| format!("{subject} read, but not acted on yet"));
-            assert_eq!(unkept_note(&spec), note);
         }
     }
 }

@@ -29,10 +29,19 @@ fn newest(events: &[EventLine], tell: impl Fn(&Event, WallMs) -> Option<String>)
 fn up(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
     let since = status.started_at.as_ref()?;
     let mut told = format!("it is up since {since}, in run {}", status.run);
-    if let Some(why) = newest(events, ended) {
+    if let Some(why) = unhealthy_before(status, events).or_else(|| newest(events, ended)) {
         told.push_str(&format!("; before that {why}"));
     }
     Some(told)
+}
+
+/// Why the run before was ended, if it was because it did not serve.
+fn unhealthy_before(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
+    newest(events, |event, at| {
+        let Event::Unhealthy { run, why } = event else { return None };
+        let is_last = *run + 1 == status.run;
+        is_last.then(|| format!("run {run} did not serve at {}: {why}", rfc3339(at)))
+    })
 }
 
 fn starting(status: &InstanceStatus) -> Option<String> {
@@ -96,6 +105,7 @@ mod tests {
             last_exit: None,
             keeper_pid: Some(1),
             notes: notes.iter().map(ToString::to_string).collect(),
+            rejected: None,
             log: LogStatus::default(),
         }
     }

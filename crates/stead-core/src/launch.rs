@@ -136,6 +136,45 @@ pub enum LaunchStopHow {
     Signal(Signal),
 }
 
+/// What a new launch asks of a run that goes on by an old one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LaunchChange {
+    /// A fresh run: what a process is given at its start differs.
+    FreshRun,
+    /// Nothing of the run: only how its keeper deals with it differs.
+    InPlace,
+    Nothing,
+    /// To read its configuration again.
+    Reload,
+}
+
+/// Compares the launch that a run was begun by with the one that it should have.
+pub fn launch_change(old: &Launch, new: &Launch) -> LaunchChange {
+    if old == new {
+        return LaunchChange::Nothing;
+    }
+    // What no process sees of its launch; limits are kept by the system, those on open files by
+    // each process for itself.
+    let unseen = Launch {
+        restart: old.restart,
+        stop: old.stop.clone(),
+        log: old.log,
+        limits: Limits { files: new.limits.files, ..old.limits },
+        ready: old.ready.clone(),
+        replace: old.replace,
+        reload: old.reload.clone(),
+        config: old.config.clone(),
+        scheduled: old.scheduled,
+        run_timeout: old.run_timeout,
+        ..new.clone()
+    };
+    match (unseen == *old, old.config == new.config, &new.reload) {
+        (false, _, _) | (true, false, None) => LaunchChange::FreshRun,
+        (true, false, Some(_)) => LaunchChange::Reload,
+        (true, true, _) => LaunchChange::InPlace,
+    }
+}
+
 /// What a host adds to a spec to make it a [`Launch`].
 #[derive(Clone, Debug)]
 pub struct HostSide<'a> {
@@ -240,6 +279,8 @@ fn keeper_ready(spec: &Spec) -> KeeperReady {
         spec.ready.as_ref().map(|probe| &probe.check),
     ];
     match checks {
+        // Connections must come to it before the other one ends, which is up to the agent.
+        [_, _] if spec.fronted.is_some() => KeeperReady::Agent,
         [None, None] => KeeperReady::Started,
         [None, Some(Check::Notify)] | [Some(Check::Notify), None] => KeeperReady::Notify,
         [_, _] => KeeperReady::Agent,
@@ -308,4 +349,174 @@ fn runtime_env(limits: &Limits) -> BTreeMap<String, String> {
         env.insert("JAVA_TOOL_OPTIONS".into(), jvm.join(" "));
     }
     env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use core::time::Duration;
+
+    use crate::plan::{Enforce, Probe, Requests, Startup};
+    use crate::schedule::{Schedule, Times};
+    use crate::units::{Bytes, MilliCpu};
+
+    fn launched(spec: &Spec) -> Launch {
+        let places = Places {
+            config: "/config/a.0/current",
+            data: "/data",
+            kit: "/kit",
+            ports: &spec.ports,
+            release: "/release",
+            tmp: "/tmp/a.0",
+        };
+        let env = BTreeMap::from([("PATH".into(), "/bin".into())]);
+        let host = HostSide { places, account: None, env, isolates: true };
+        launch(&"a.0".parse().unwrap(), spec, host)
+    }
+
+    fn spec() -> Spec {
+        let mut spec = Spec::of(vec!["./a".parse().unwrap(), "{port.http}".parse().unwrap()]);
+        spec.ports.insert("http".into(), 80);
+        spec
+    }
+
+    fn with(change: impl Fn(&mut Spec)) -> Launch {
+        let mut changed = spec();
+        change(&mut changed);
+        launched(&changed)
+    }
+
+    #[test]
+    fn only_what_a_process_is_given_asks_for_a_fresh_run() {
+        let digest = |c: &str| Some(Digest::try_from(c.repeat(64)).unwrap());
+        let probe = Probe {
+            check: Check::Tcp { port: 80 },
+            every: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            failures: 3,
+            successes: 1,
+        };
+        type Case<'a> = (&'a dyn Fn(&mut Spec), LaunchChange);
+        let cases: &[Case<'_>] = &[
+            (&|_| (), LaunchChange::Nothing),
+            (&|s| s.ready = Some(probe.clone()), LaunchChange::InPlace),
+            (&|s| s.live = Some(probe.clone()), LaunchChange::Nothing),
+            (&|s| s.log.keep = Bytes(1 << 30), LaunchChange::InPlace),
+            (&|s| s.restart.when = crate::plan::When::Never, LaunchChange::InPlace),
+            (&|s| s.stop.timeout = Duration::from_secs(99), LaunchChange::InPlace),
+            (&|s| s.replace.overlap = true, LaunchChange::InPlace),
+            (&|s| s.limits.processes = Some(9), LaunchChange::InPlace),
+            (&|s| s.limits.enforce = Enforce::Best, LaunchChange::InPlace),
+            (&|s| s.limits.files = Some(9), LaunchChange::FreshRun),
+            // Runtimes are told of these.
+            (&|s| s.limits.memory = Some(Bytes(1 << 30)), LaunchChange::FreshRun),
+            (&|s| s.limits.cpu = Some(MilliCpu(500)), LaunchChange::FreshRun),
+            (
+                &|s| s.requests = Requests { memory: Some(Bytes(1)), cpu: None },
+                LaunchChange::Nothing,
+            ),
+            (&|s| s.config = digest("a"), LaunchChange::FreshRun),
+            (&|s| s.sandbox = Sandbox::Off, LaunchChange::FreshRun),
+            (&|s| s.ports = [("http".into(), 81)].into(), LaunchChange::FreshRun),
+            (&|s| s.run.push("-v".parse().unwrap()), LaunchChange::FreshRun),
+        ];
+        for (number, (change, expected)) in cases.iter().enumerate() {
+            assert_eq!(
+                launch_change(&launched(&spec()), &with(change)),
+                *expected,
+                "case {number}"
+            );
+        }
+        let [a, b] = ["a", "b"].map(|c| {
+            with(|spec| {
+                spec.reload = Some(Reload::Signal(Signal::Hup));
+                spec.config = digest(c);
+            })
+        });
+        assert_eq!(launch_change(&a, &b), LaunchChange::Reload);
+    }
+
+    #[test]
+    fn runtimes_are_told_of_limits_unless_the_service_says_otherwise() {
+        let limited = |spec: &mut Spec| {
+            spec.limits.memory = Some(Bytes(1 << 30));
+            spec.limits.cpu = Some(MilliCpu(1500));
+        };
+        let env = with(limited).env;
+        assert_eq!(env["GOMAXPROCS"], "2");
+        assert_eq!(env["GOMEMLIMIT"], "966367638B");
+        assert_eq!(env["JAVA_TOOL_OPTIONS"], "-Xmx786432k -XX:ActiveProcessorCount=2");
+        let own = with(|spec| {
+            limited(spec);
+            spec.env.insert("GOMAXPROCS".into(), "8".parse().unwrap());
+        });
+        assert_eq!(own.env["GOMAXPROCS"], "8");
+        assert!(!launched(&spec()).env.contains_key("GOMAXPROCS"));
+    }
+
+    #[test]
+    fn a_run_behind_a_front_has_ports_of_its_own_on_each_side() {
+        let fronted = with(|spec| {
+            let by = "front.0".parse().unwrap();
+            spec.fronted = Some(crate::plan::Fronted { by, port: "http".into() });
+        });
+        assert_eq!(fronted.argv[1], "80");
+        assert_eq!(fronted.second.unwrap().argv[1], "81");
+        // Connections must come to it first, so its keeper alone cannot say that it is ready.
+        assert_eq!(fronted.ready, KeeperReady::Agent);
+        assert_eq!(launched(&spec()).ready, KeeperReady::Started);
+    }
+
+    #[test]
+    fn a_sandbox_lets_through_what_is_needed_and_what_was_named() {
+        let sandbox = launched(&spec()).sandbox.unwrap();
+        let files = sandbox.files.unwrap();
+        assert_eq!(files.read, ["/release", "/config/a.0"]);
+        assert_eq!(files.write, ["/data", "/tmp/a.0"]);
+        assert_eq!(sandbox.capabilities, [Capability::NET_BIND_SERVICE], "for port 80");
+        // The host opens what it hands over.
+        let handed = with(|spec| drop(spec.listen.insert("http".into(), "127.0.0.1".into())));
+        assert!(handed.sandbox.unwrap().capabilities.is_empty());
+        assert_eq!(with(|spec| spec.sandbox = Sandbox::Off).sandbox, None);
+        let loose = with(|spec| {
+            spec.sandbox = Sandbox::On(Loosened {
+                write: vec!["{release}".parse().unwrap()],
+                any_files: false,
+                shared_tmp: true,
+                ..Loosened::default()
+            });
+        });
+        let sandbox = loose.sandbox.unwrap();
+        assert_eq!(sandbox.files.unwrap().write, ["/data", "/tmp/a.0", "/release"]);
+        assert_eq!(sandbox.tmp, None);
+    }
+
+    #[test]
+    fn a_startup_check_and_another_are_both_for_the_agent_to_see() {
+        let probe = Probe {
+            check: Check::Notify,
+            every: Duration::from_secs(1),
+            timeout: Duration::from_secs(5),
+            failures: 1,
+            successes: 1,
+        };
+        let notify = with(|spec| spec.ready = Some(probe.clone()));
+        assert_eq!((notify.ready, notify.notify), (KeeperReady::Notify, true));
+        let both = with(|spec| {
+            spec.ready = Some(Probe { check: Check::Tcp { port: 80 }, ..probe.clone() });
+            let within = Duration::from_secs(60);
+            spec.startup = Some(Startup { probe: probe.clone(), within });
+        });
+        assert_eq!((both.ready, both.notify), (KeeperReady::Agent, true));
+        let watched = with(|spec| spec.live = Some(probe.clone()));
+        assert_eq!(watched.watchdog, Some(Duration::from_secs(5)));
+        let timed = with(|spec| {
+            let times = Times::Every { interval: Duration::from_secs(60) };
+            let timeout = Some(Duration::from_secs(9));
+            let overlap = crate::schedule::Overlap::Skip;
+            spec.schedule = Some(Schedule { times, overlap, timeout, catch_up: false });
+        });
+        assert_eq!((timed.scheduled, timed.run_timeout), (true, Some(Duration::from_secs(9))));
+    }
 }

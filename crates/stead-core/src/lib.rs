@@ -11,6 +11,7 @@ pub mod machine;
 pub mod names;
 pub mod order;
 pub mod plan;
+pub mod probe;
 pub mod reconcile;
 pub mod sandbox;
 pub mod schedule;

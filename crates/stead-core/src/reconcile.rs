@@ -23,6 +23,8 @@ pub struct SeenInstance {
 pub enum SeenKeeper {
     Alive {
         phase: PhaseName,
+        /// It may get work: its probes say so, or it has none and is up.
+        ready: bool,
         /// It runs with the spec that the plan holds.
         current: bool,
         /// It was told to end its instance and itself.
@@ -79,17 +81,17 @@ pub fn reconcile(plan: &Plan, seen: &Seen) -> Vec<Step> {
     steps
 }
 
-/// The first service of the plan that this spec needs and that is not up in all its instances.
+/// The first service of the plan that this spec needs and that is not ready in all its instances.
 ///
-/// One that is up with an old spec, or that retires, is about to go down: it does not count.
+/// One that is ready with an old spec, or that retires, is about to go down: it does not count.
 pub fn unmet_need<'a>(plan: &Plan, seen: &Seen, spec: &'a Spec) -> Option<&'a ServiceName> {
-    let is_up = |instance: &InstanceName| {
+    let is_ready = |instance: &InstanceName| {
         let keeper = seen.get(instance).map(|there| &there.keeper);
-        let up = SeenKeeper::Alive { phase: PhaseName::Up, current: true, retiring: false };
-        keeper == Some(&up)
+        let (phase, ready) = (PhaseName::Up, true);
+        keeper == Some(&SeenKeeper::Alive { phase, ready, current: true, retiring: false })
     };
     spec.needs.iter().find(|need| {
-        plan.instances.keys().any(|instance| instance.service() == *need && !is_up(instance))
+        plan.instances.keys().any(|instance| instance.service() == *need && !is_ready(instance))
     })
 }
 

@@ -97,6 +97,15 @@ impl Template {
         self.0.iter().map(fill).collect()
     }
 
+    /// The text, with places as they are written: for one that has none.
+    pub fn plain(&self) -> String {
+        let show = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            part @ (Part::Place(_) | Part::Port(_)) => Self(Vec::from([part.clone()])).into(),
+        };
+        self.0.iter().map(show).collect()
+    }
+
     /// Whether the text differs from one port number to another.
     pub fn has_port(&self) -> bool {
         self.0.iter().any(|part| matches!(part, Part::Port(_)))

@@ -165,6 +165,8 @@ fn make(
         account: launch.account.as_ref(),
         umask: launch.umask.0,
         new_privileges: launch.new_privileges,
+        stdin: None,
+        ends_with_us: false,
         out: out.as_fd(),
         err: err.as_fd(),
         cgroup: cgroup.map(AsFd::as_fd),

@@ -367,6 +367,8 @@ impl Keeper {
             (None, Goal::Down) => "stopped by the operator",
             (None, Goal::Up) => "to be started again",
         };
+        let unhealthy = self.find(run).is_some_and(|current| current.unhealthy.is_some());
+        let why = if unhealthy && !replaced { "it does not serve" } else { why };
         self.note(Event::Stopping { run: run.0, how, why: why.to_owned() });
     }
 

@@ -12,6 +12,7 @@
 mod control;
 mod current;
 mod disk;
+mod enter;
 mod faults;
 mod journal_file;
 mod keeper;
@@ -34,6 +35,8 @@ stead's agent starts one keeper for each instance; it is of no use by itself.
 
 options:
   --folder DIR    the instance's folder, which holds its spec.json
+  --enter RUN:PID:SIDE PROGRAM [ARGS]..
+                  run a program in the place of a run, and end with its exit code
   --no-cgroup     find the tree of a run by descent, session and environment alone
   --fault NAME    for tests: leave out one protection
   --crash-at N    for tests: be killed once at the point with this number, or at `all` of them
@@ -46,6 +49,33 @@ struct Options {
     no_cgroup: bool,
     faults: Faults,
     args: Vec<String>,
+    /// Be no keeper.
+    enter: Option<Entered>,
+}
+
+/// A program to be run in the place of a run.
+#[derive(Debug)]
+struct Entered {
+    run: u64,
+    /// The main process of the run.
+    pid: u32,
+    /// It has the second of two ports of each name.
+    second: bool,
+    argv: Vec<String>,
+}
+
+impl Entered {
+    /// `RUN:PID:SIDE`, where the side is 0 or 1.
+    fn parse(text: &str, argv: Vec<String>) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not RUN:PID:SIDE");
+        let numbers: Vec<u64> = text.split(':').filter_map(|part| part.parse().ok()).collect();
+        let [run, pid, side] = numbers[..] else { return Err(bad()) };
+        let pid = u32::try_from(pid).map_err(|_| bad())?;
+        if argv.is_empty() {
+            return Err("`--enter` needs a program".to_owned());
+        }
+        Ok(Self { run, pid, second: side == 1, argv })
+    }
 }
 
 fn main() -> ExitCode {
@@ -61,6 +91,19 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(entered) = &options.enter {
+        return match enter::enter(&options, entered) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                say(&format!(
+                    "error: `{}` cannot run\n  because {}",
+                    entered.argv[0],
+                    chain(&error)
+                ));
+                ExitCode::from(CANNOT_RUN)
+            }
+        };
+    }
     match keeper::keep(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -69,6 +112,9 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// As shells have it.
+const CANNOT_RUN: u8 = 127;
 
 /// Everything a keeper says itself goes to its error stream, which the agent stores.
 fn say(text: &str) {
@@ -92,19 +138,24 @@ fn parse(args: Vec<String>) -> Result<Options, String> {
     let mut folder = None;
     let mut no_cgroup = false;
     let mut faults = Faults::default();
+    let mut enter = None;
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("`{arg}` needs a value"));
         match arg.as_str() {
             "--folder" => folder = Some(PathBuf::from(value()?)),
             "--no-cgroup" => no_cgroup = true,
+            "--enter" => {
+                let place = value()?.clone();
+                enter = Some(Entered::parse(&place, rest.by_ref().cloned().collect())?);
+            }
             "--fault" => faults.leave_out(value()?)?,
             "--crash-at" => faults.crash_at(value()?)?,
             _ => return Err(format!("unknown argument `{arg}`")),
         }
     }
     let folder = folder.ok_or("`--folder` is missing")?;
-    Ok(Options { folder, no_cgroup, faults, args })
+    Ok(Options { folder, no_cgroup, faults, args, enter })
 }
 
 #[cfg(test)]
@@ -120,6 +171,8 @@ mod tests {
         for (text, said) in [
             ("", "`--folder` is missing"),
             ("--folder", "`--folder` needs a value"),
+            ("--folder x --enter 1:2 /bin/true", "`1:2` is not RUN:PID:SIDE"),
+            ("--folder x --enter 1:2:0", "`--enter` needs a program"),
             ("--folder x --what", "unknown argument `--what`"),
             ("--folder x --fault nothing", "there is no fault `nothing`"),
             ("--folder x --crash-at 99", "there is no crash point `99`"),

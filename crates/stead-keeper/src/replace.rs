@@ -1,6 +1,6 @@
 //! One run takes the place of another: what the keeper adds to what the machine decides.
 
-use stead_core::launch::{KeeperReady, Launch};
+use stead_core::launch::{KeeperReady, Launch, LaunchChange, launch_change};
 use stead_core::machine::{Beside, Goal, Input, Phase, RunId};
 use stead_core::units::Millis;
 use stead_proc::boot_ms;
@@ -42,6 +42,17 @@ impl Keeper {
             }
             return;
         }
+        match launch_change(&self.launch, &launch) {
+            LaunchChange::InPlace => return self.take_over_in_place(launch),
+            LaunchChange::Reload => {
+                self.take_over_in_place(launch);
+                if let Err(why) = self.reload() {
+                    crate::say(&format!("cannot tell it to reload: {why}"));
+                }
+                return;
+            }
+            LaunchChange::FreshRun | LaunchChange::Nothing => (),
+        }
         let is_up = matches!(self.instance.phase(), Phase::Up { .. });
         let overlaps = launch.replace.overlap && self.launch.replace.overlap;
         if overlaps && is_up && self.instance.goal() == Goal::Up {
@@ -67,6 +78,15 @@ impl Keeper {
         self.disk.replace(NEXT, file::encode(LAUNCH_FORMAT, &launch));
         self.next = Some(launch);
         self.feed(Input::Replace);
+    }
+
+    /// Makes a launch the one that holds, also for the run that was begun by the one before.
+    fn take_over_in_place(&mut self, launch: Launch) {
+        let (old, new) = (file::mark(&self.launch), file::mark(&launch));
+        for current in self.runs.iter_mut().filter(|it| it.launch_mark == Some(old)) {
+            current.launch_mark = Some(new);
+        }
+        self.take_over(launch);
     }
 
     /// Makes a launch the one that holds.

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use stead_core::launch::KeeperReady;
 use stead_core::machine::{After, Beside, Goal, Phase};
 use stead_core::units::{Millis, millis};
 use stead_proc::{Ended, boot_id, boot_ms, exec_with_state, start_ms};
@@ -146,14 +145,14 @@ impl Keeper {
             next_start_at: next,
             last_exit: self.told.last_exit.clone(),
             log: self.disk.counts(),
-            ready: (self.launch.ready == KeeperReady::Notify)
-                .then(|| current.is_some_and(|current| current.lane.ready)),
+            ready: self.launch.notify.then(|| current.is_some_and(|current| current.lane.ready)),
             says: self.told.says.clone(),
             second: current.is_some_and(|current| current.lane.second),
             coming: self.coming().map(|coming| Coming {
                 run: coming.run.0,
                 pid: coming.main.as_ref().map(|_| coming.pid),
                 second: coming.lane.second,
+                ready: coming.lane.ready,
                 launch_mark: coming.launch_mark.unwrap_or_default(),
                 started_at: Some(wall_of(start_ms(coming.start_ticks))),
             }),

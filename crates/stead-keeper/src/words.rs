@@ -1,8 +1,10 @@
 //! What a run says of itself, by the protocol of `sd_notify`.
 
+use stead_core::launch::KeeperReady;
 use stead_core::machine::RunId;
 use stead_core::units::Millis;
 use stead_proc::{boot_ms, session};
+use stead_wire::journal::Event;
 
 use crate::keeper::Keeper;
 
@@ -55,12 +57,7 @@ impl Keeper {
     fn take_word(&mut self, run: RunId, word: &Word<'_>) {
         let watchdog = self.making(run).launch.watchdog;
         match word {
-            Word::Ready => {
-                let launch = self.making(run).launch;
-                if launch.ready == stead_core::launch::KeeperReady::Notify {
-                    self.is_ready(run);
-                }
-            }
+            Word::Ready => self.says_ready(run),
             Word::Fails => self.is_unhealthy(run, "it says that it fails".to_owned()),
             Word::Says(text) => {
                 let text: String = text.chars().take(SAYS_LEN_MAX).collect();
@@ -72,6 +69,19 @@ impl Keeper {
                     current.watchdog_at = Some(Millis(boot_ms()) + watchdog);
                 }
             }
+        }
+    }
+
+    /// It is ready if that is all that is asked; else the agent looks at the rest.
+    fn says_ready(&mut self, run: RunId) {
+        if self.making(run).launch.ready == KeeperReady::Notify {
+            return self.is_ready(run);
+        }
+        if let Some(current) = self.find_mut(run)
+            && !current.lane.ready
+        {
+            current.lane.ready = true;
+            self.note(Event::Ready { run: run.0 });
         }
     }
 

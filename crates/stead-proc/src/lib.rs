@@ -23,6 +23,6 @@ pub use imp::sockets::{
 };
 pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spawn};
 pub use imp::stream::{Moved, Pipe};
-pub use imp::tree::{Tree, kill_tree, members, newest_marked};
+pub use imp::tree::{ENTERED, Tree, kill_tree, members, newest_marked};
 pub use imp::upgrade::{carried_state, exec_with_state};
 pub use imp::usage::{Usage, usage};

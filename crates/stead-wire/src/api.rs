@@ -38,7 +38,8 @@ pub struct InstanceStatus {
     pub index: u32,
     /// `down`, `starting`, `up`, `stopping`, `waiting` or `failed`.
     pub phase: String,
-    /// `null` while it is not known: it has a ready probe and that has not answered.
+    /// Whether it may get work: its probes say so, or it has none and is up. `null` while nobody
+    /// knows yet.
     pub ready: Option<bool>,
     pub pid: Option<u32>,
     pub run: u64,
@@ -55,6 +56,9 @@ pub struct InstanceStatus {
     pub keeper_pid: Option<u32>,
     /// Why it is not up, or what else is worth knowing, a sentence each.
     pub notes: Vec<String>,
+    /// Why the run by the plan's spec failed to take the place of the one that runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
     pub log: LogStatus,
 }
 

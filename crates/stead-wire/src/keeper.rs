@@ -123,6 +123,9 @@ pub struct Coming {
     pub run: u64,
     pub pid: Option<u32>,
     pub second: bool,
+    /// It says itself that it is ready.
+    #[serde(default)]
+    pub ready: bool,
     /// [`crate::file::mark`] of the launch it runs by.
     pub launch_mark: u32,
     pub started_at: Option<WallMs>,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use serde::Serialize;
-use stead_core::launch::{HostSide, Launch, launch};
+use stead_core::launch::{HostSide, Launch, LaunchChange, launch, launch_change};
 use stead_core::names::{InstanceName, ServiceName};
 use stead_core::order::{Needs, start_order};
 use stead_core::plan::{Digest, Plan, Spec};
@@ -155,7 +155,11 @@ fn compare(
 fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
     let both =
         now.instances.iter().filter_map(|(name, old)| Some((name, old, next.instances.get(name)?)));
-    let changed = both.filter(|(name, old, new)| launched(name, old) != launched(name, new));
+    let changed = both.filter(|(name, old, new)| {
+        let (old, old_host) = launched(name, old);
+        let (new, new_host) = launched(name, new);
+        launch_change(&old, &new) == LaunchChange::FreshRun || old_host != new_host
+    });
     changed.map(|(name, _, _)| name.clone()).collect()
 }
 
@@ -164,7 +168,7 @@ fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
 fn launched<'a>(
     name: &InstanceName,
     spec: &'a Spec,
-) -> (Launch, [&'a Option<String>; 2], &'a [String]) {
+) -> (Launch, ([&'a Option<String>; 2], &'a [String])) {
     let places = Places {
         config: "/c",
         kit: "/k",
@@ -174,7 +178,7 @@ fn launched<'a>(
         tmp: "{tmp}",
     };
     let host = HostSide { places, account: None, env: BTreeMap::new(), isolates: true };
-    (launch(name, spec, host), [&spec.user, &spec.group], &spec.inherit)
+    (launch(name, spec, host), ([&spec.user, &spec.group], &spec.inherit))
 }
 
 fn order(plan: &Plan) -> Vec<ServiceName> {
@@ -186,13 +190,8 @@ fn order(plan: &Plan) -> Vec<ServiceName> {
 fn not_acted_on(plan: &Plan) -> BTreeMap<&'static str, Vec<ServiceName>> {
     let mut found: BTreeMap<_, Vec<ServiceName>> = BTreeMap::new();
     for (name, spec) in &plan.instances {
-        let fields = [
-            ("limits", !spec.limits.is_empty()),
-            ("live", spec.live.is_some()),
-            ("ready", spec.ready.is_some()),
-        ];
-        for (field, _) in fields.iter().filter(|(_, is_set)| *is_set) {
-            let services = found.entry(*field).or_default();
+        if !spec.limits.is_empty() {
+            let services = found.entry("limits").or_default();
             if services.last() != Some(name.service()) {
                 services.push(name.service().clone());
             }
@@ -235,10 +234,10 @@ mod tests {
             ("", "user = \"nobody\"", true),
             ("", "group = \"daemon\"", true),
             ("", "umask = \"077\"", true),
-            ("", "log.keep = \"1GiB\"", true),
-            ("", "restart = \"never\"", true),
-            ("", "stop.timeout = \"1s\"", true),
-            ("", "limits.memory = \"256MiB\"", false),
+            ("", "log.keep = \"1GiB\"", false),
+            ("", "restart = \"never\"", false),
+            ("", "stop.timeout = \"1s\"", false),
+            ("", "limits.memory = \"256MiB\"", true),
             ("port.http = 1", "port.http = 2", false),
             ("port.http = 1", "port.http = 1\nready = { tcp = true }", false),
             ("port.http = 1", "port.http = 1\nlive = { tcp = true }", false),

@@ -31,6 +31,7 @@ pub(crate) fn up(service: &str, index: u32) -> InstanceStatus {
         last_exit: None,
         keeper_pid: Some(4600 + index),
         notes: Vec::new(),
+        rejected: None,
         log: LogStatus::default(),
     }
 }
@@ -73,7 +74,16 @@ pub(crate) fn events() -> Vec<EventLine> {
         Event::Wanted { goal: Goal::Up },
         Event::Starting { run: 1, pid: 4700 },
         Event::Started { run: 1, pid: 4700 },
+        Event::Ready { run: 1 },
+        Event::Reloaded { run: 1, how: text("SIGHUP") },
         Event::Signalled { run: 1, signal: text("SIGHUP") },
+        Event::Replacing { run: 2, old: 1 },
+        Event::ReplaceFailed { run: 2, kept: 1, why: text("it was not ready within 1m") },
+        Event::Replaced { run: 3, old: 1 },
+        Event::Unhealthy {
+            run: 1,
+            why: text("its live probe failed 3 times in a row: status 503"),
+        },
         Event::Exited { run: 1, pid: 4700, exit: exit(3) },
         Event::Waiting { delay_ms: 200, failures: 2 },
         Event::SpawnFailed { run: 2, why: text("no such program") },

@@ -164,7 +164,8 @@ fn verdict(awaited: &Awaited, instance: &InstanceStatus, now: Timestamp) -> Verd
     let reached = |is_so| if is_so { Verdict::Reached } else { Verdict::Pending };
     match (awaited.goal, instance.phase.as_str()) {
         (Goal::Down, phase) => reached(matches!(phase, "down" | "failed")),
-        (Goal::Up, "up") => reached(is_fresh && is_settled && instance.ready != Some(false)),
+        (Goal::Up, "up") if instance.rejected.is_some() => Verdict::Failing,
+        (Goal::Up, "up") => reached(is_fresh && is_settled && instance.ready == Some(true)),
         (Goal::Up, "down") => reached(is_fresh && awaited.may_rest(instance)),
         // One without a keeper could not even be begun with.
         (Goal::Up, "failed") if is_fresh || instance.keeper_pid.is_none() => Verdict::Failing,
@@ -205,6 +206,8 @@ mod tests {
         assert_eq!(check(&up, |_| ()), Verdict::Reached);
         assert_eq!(check(&up, |i| i.started_at = Some(samples::NOW.into())), Verdict::Pending);
         assert_eq!(check(&up, |i| i.ready = Some(false)), Verdict::Pending);
+        assert_eq!(check(&up, |i| i.ready = None), Verdict::Pending);
+        assert_eq!(check(&up, |i| i.rejected = Some("why".into())), Verdict::Failing);
         assert_eq!(check(&up, |i| i.phase = "starting".into()), Verdict::Pending);
         up.runs_before.insert("orders.0".into(), 4);
         assert_eq!(check(&up, |i| i.run = 4), Verdict::Pending);

@@ -98,7 +98,7 @@ impl Fleet {
         BufReader::new(stream).read_line(&mut line).ok().filter(|len| *len > 0)?;
         match serde_json::from_str(&line).unwrap() {
             Reply::Report(report) => Some(*report),
-            Reply::Done | Reply::Refused { .. } => None,
+            Reply::Done | Reply::Refused { .. } | Reply::Sockets { .. } => None,
         }
     }
 

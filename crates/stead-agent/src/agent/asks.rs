@@ -96,20 +96,24 @@ impl Agent {
             keeper,
             keeper_pid: kept.and_then(Kept::keeper_pid),
             report: report.as_deref(),
-            spec,
             leaving: spec.is_none() && self.stored.is_some(),
             unmet: unmet.map(|need| (need.clone(), self.phase_of_service(need))),
             unstarted: unstarted.map(|it| (it.why.as_str(), again_in(it.again_at))),
             trouble: kept.and_then(|kept| kept.trouble.as_deref()),
+            not_ready: kept.and_then(not_ready),
+            held_back: kept.and_then(|kept| kept.held_back.as_deref()),
             unwanted: self.wanted.get(name).and_then(|wanted| wanted.as_ref().err()),
             now: wall_ms(),
         };
         let release =
             kept.map_or(spec.and_then(|spec| spec.release.as_ref()), |kept| kept.release.as_ref());
+        let rejected = report.as_ref().and_then(|report| report.rejected.as_ref());
+        let rejected = rejected.map(|rejected| rejected.why.clone());
         View {
+            rejected,
             phase: facts.phase(),
             keeper_pid: facts.keeper_pid,
-            has_ready_probe: spec.is_some_and(|spec| spec.ready.is_some()),
+            ready: kept.map_or(Some(false), Kept::ready),
             release: release.map(|digest| digest.as_str().to_owned()),
             notes: facts.notes(),
             name: name.clone(),
@@ -124,8 +128,15 @@ impl Agent {
             let report = self.kept.get(&name).and_then(|kept| kept.report.as_ref());
             report.map_or(PhaseName::Down, |report| report.phase)
         };
-        instances.map(phase).find(|phase| *phase != PhaseName::Up).unwrap_or(PhaseName::Starting)
+        instances.map(phase).find(|phase| *phase != PhaseName::Up).unwrap_or(PhaseName::Up)
     }
+}
+
+/// What the ready probe of a run that is up said last, if that is no.
+fn not_ready(kept: &Kept) -> Option<&str> {
+    let run = kept.report.as_ref().filter(|report| report.phase == PhaseName::Up)?.run;
+    let probing = kept.probing.iter().find(|probing| probing.target.run == run)?;
+    probing.last.as_deref().filter(|_| probing.ready == Some(false))
 }
 
 fn keeper_is(kept: Option<&Kept>) -> KeeperIs {

@@ -73,7 +73,9 @@ impl Agent {
             Said::Answered { errand, result: Err(why) } => {
                 let what = match errand {
                     // Once it is connected again, or the plan changes, it is asked again.
+                    Errand::Ready => "that its next run is ready",
                     Errand::Retire => "to end its instance",
+                    Errand::Unhealthy => "to restart a run that does not serve",
                     Errand::Update => "its new spec",
                     Errand::Upgrade => "to become the new version",
                 };
@@ -117,6 +119,8 @@ impl Agent {
             }
         }
         kept.report = Some(report);
+        self.look_at_runs(name);
+        self.ask_for_sockets(name);
     }
 
     /// Looks which of the agent's children have ended.
@@ -232,7 +236,7 @@ impl Agent {
     }
 
     /// Asks a keeper for something; without a link that waits for its next report.
-    fn errand(&mut self, name: &InstanceName, request: Request, errand: Errand) -> bool {
+    pub(super) fn errand(&mut self, name: &InstanceName, request: Request, errand: Errand) -> bool {
         let link = self.kept.get(name).and_then(|kept| kept.link());
         link.is_some_and(|link| link.ask(request, Asker::Agent(errand)).is_ok())
     }

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod api;
+mod health;
 mod keepers;
 mod support;
 

@@ -244,6 +244,17 @@ pub(crate) fn shell(script: &str) -> Spec {
     Spec { stop, ..Spec::of(["/bin/sh", "-c", script].map(Template::literal).into()) }
 }
 
+/// The program that plays a service which answers, or does not.
+pub(crate) fn probe_program() -> String {
+    if let Ok(path) = std::env::var("STEAD_PROBE_BIN") {
+        return path;
+    }
+    let own = std::env::current_exe().unwrap();
+    let beside = own.ancestors().nth(2).unwrap().join("stead-probe");
+    assert!(beside.is_file(), "`{}` is missing: `cargo build -p stead-probe`", beside.display());
+    beside.to_str().unwrap().to_owned()
+}
+
 /// One that only lives.
 pub(crate) fn sleeper() -> Spec {
     shell("exec sleep 1000")

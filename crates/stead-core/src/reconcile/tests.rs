@@ -31,17 +31,19 @@ fn plan(instances: &[(&str, &[&str])]) -> Plan {
 }
 
 fn alive(phase: PhaseName) -> SeenKeeper {
-    SeenKeeper::Alive { phase, current: true, retiring: false }
+    SeenKeeper::Alive { phase, ready: phase == PhaseName::Up, current: true, retiring: false }
 }
 
-const UP: SeenKeeper = SeenKeeper::Alive { phase: PhaseName::Up, current: true, retiring: false };
-const OLD: SeenKeeper = SeenKeeper::Alive { phase: PhaseName::Up, current: false, retiring: false };
-const RETIRING: SeenKeeper =
-    SeenKeeper::Alive { phase: PhaseName::Stopping, current: true, retiring: true };
-const RETIRING_OLD: SeenKeeper =
-    SeenKeeper::Alive { phase: PhaseName::Stopping, current: false, retiring: true };
-const RETIRING_UP: SeenKeeper =
-    SeenKeeper::Alive { phase: PhaseName::Up, current: true, retiring: true };
+const fn keeper(phase: PhaseName, ready: bool, current: bool, retiring: bool) -> SeenKeeper {
+    SeenKeeper::Alive { phase, ready, current, retiring }
+}
+
+const UP: SeenKeeper = keeper(PhaseName::Up, true, true, false);
+const NOT_READY: SeenKeeper = keeper(PhaseName::Up, false, true, false);
+const OLD: SeenKeeper = keeper(PhaseName::Up, true, false, false);
+const RETIRING: SeenKeeper = keeper(PhaseName::Stopping, false, true, true);
+const RETIRING_OLD: SeenKeeper = keeper(PhaseName::Stopping, false, false, true);
+const RETIRING_UP: SeenKeeper = keeper(PhaseName::Up, true, true, true);
 const DEAD: SeenKeeper = SeenKeeper::Dead;
 
 /// Instances, what each one needs and its keeper.
@@ -85,7 +87,7 @@ fn a_host_that_equals_its_plan_is_left_alone() {
 }
 
 #[test]
-fn an_instance_is_started_when_all_that_it_needs_is_up() {
+fn an_instance_is_started_when_all_that_it_needs_is_ready() {
     let shop: &[(&str, &[&str])] =
         &[("db.0", &[]), ("db.1", &[]), ("cache.0", &[]), ("web.0", &["cache", "db"])];
     check(shop, &[], &["start cache.0", "start db.0", "start db.1"]);
@@ -101,6 +103,7 @@ fn an_instance_is_started_when_all_that_it_needs_is_up() {
     ] {
         check(shop, &almost(alive(phase)), &[]);
     }
+    check(shop, &almost(NOT_READY), &[]);
     check(shop, &almost(RETIRING_UP), &[]);
     check(shop, &almost(OLD), &["update db.1"]);
     check(shop, &almost(DEAD), &["start db.1"]);

@@ -79,18 +79,32 @@ impl CgroupHome {
 
 /// The folder of the cgroup v2 this process is in.
 fn own_cgroup() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    let is_v2 = |line: &&str| line.split(' ').nth(2) == Some("cgroup2");
-    let mount = mounts.lines().find(is_v2)?.split(' ').nth(1)?;
+    let mount = v2_mount()?;
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     // A keeper that replaces another may stand inside a home already: the root of all is safe.
     let path =
         path.split("/stead-").next().filter(|path| !path.starts_with("stead-")).unwrap_or("");
-    Some(Path::new(mount).join(path))
+    Some(mount.join(path))
+}
+
+fn v2_mount() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let is_v2 = |line: &&str| line.split(' ').nth(2) == Some("cgroup2");
+    Some(PathBuf::from(mounts.lines().find(is_v2)?.split(' ').nth(1)?))
 }
 
 impl Cgroup {
+    /// The run's cgroup that a process is in, if it is in one that a [`CgroupHome`] made.
+    pub fn of_process(pid: u32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let folder = v2_mount()?.join(path);
+        let is_run = folder.file_name()?.to_str()?.starts_with("run-");
+        let held = File::open(&folder).ok().filter(|_| is_run)?;
+        Some(Self { folder, held })
+    }
+
     /// Every process in it or below it.
     pub fn pids(&self) -> io::Result<Vec<u32>> {
         let mut found = Vec::new();

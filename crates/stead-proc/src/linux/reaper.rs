@@ -13,6 +13,7 @@ pub struct Ended {
     pub code: Option<i32>,
     /// Without `SIG`.
     pub signal: Option<String>,
+    pub signal_number: Option<i32>,
     pub core_dumped: bool,
 }
 
@@ -25,8 +26,18 @@ impl Ended {
             pid,
             code: exited.then(|| libc::WEXITSTATUS(status)),
             signal: signaled.then(|| super::signal::name(libc::WTERMSIG(status))),
+            signal_number: signaled.then(|| libc::WTERMSIG(status)),
             core_dumped: signaled && libc::WCOREDUMP(status),
         }
+    }
+}
+
+impl Ended {
+    /// The exit code that a shell would give: that of the process, or 128 and its signal.
+    pub fn shell_code(&self) -> u8 {
+        const SIGNALLED: i32 = 128;
+        let code = self.code.or(self.signal_number.map(|number| SIGNALLED + number));
+        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
     }
 }
 

@@ -60,7 +60,7 @@ impl NotifySocket {
         let name = Self::address(owner)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-        let address = rustix::net::SocketAddrUnix::new_abstract_name(name[1..].as_bytes())?;
+        let address = rustix::net::SocketAddrUnix::new_abstract_name(&name.as_bytes()[1..])?;
         bind(&socket, &address)?;
         Self::from_socket(socket)
     }

@@ -25,6 +25,10 @@ pub struct SpawnSpec<'a> {
     pub account: Option<&'a Account>,
     pub umask: u16,
     pub new_privileges: bool,
+    /// `None`: nothing to read.
+    pub stdin: Option<BorrowedFd<'a>>,
+    /// It is killed when the thread that makes it ends.
+    pub ends_with_us: bool,
     pub out: BorrowedFd<'a>,
     pub err: BorrowedFd<'a>,
     /// The folder of the cgroup it begins in.
@@ -145,7 +149,9 @@ struct Prepared {
     account: Option<(libc::uid_t, libc::gid_t)>,
     umask: libc::mode_t,
     new_privileges: bool,
+    ends_with_us: bool,
     null: OwnedFd,
+    stdin: Option<RawFd>,
     out: RawFd,
     err: RawFd,
     gate: RawFd,
@@ -250,6 +256,8 @@ fn prepare(spec: &SpawnSpec<'_>, gate: RawFd, report: RawFd) -> Result<Prepared,
         account: spec.account.map(|account| (account.uid, account.gid)),
         umask: libc::mode_t::from(spec.umask),
         new_privileges: spec.new_privileges,
+        ends_with_us: spec.ends_with_us,
+        stdin: spec.stdin.map(|stdin| stdin.as_raw_fd()),
         null: open_null().map_err(SpawnError::Pipe)?,
         out: spec.out.as_raw_fd(),
         err: spec.err.as_raw_fd(),
@@ -310,6 +318,10 @@ unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_ch
         reset_signals();
         wait_at_gate(child.gate);
         become_account(child);
+        // After the account, whose change takes it back.
+        if child.ends_with_us {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        }
         if libc::chdir(child.directory.as_ptr()) != 0 {
             fail(child.report, 5);
         }
@@ -331,7 +343,8 @@ unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_ch
 unsafe fn connect_streams(child: &Prepared) {
     // SAFETY: as run_child.
     unsafe {
-        for (from, to) in [(child.null.as_raw_fd(), 0), (child.out, 1), (child.err, 2)] {
+        let stdin = child.stdin.unwrap_or(child.null.as_raw_fd());
+        for (from, to) in [(stdin, 0), (child.out, 1), (child.err, 2)] {
             if libc::dup2(from, to) < 0 {
                 fail(child.report, 1);
             }

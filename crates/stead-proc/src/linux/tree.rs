@@ -25,6 +25,9 @@ pub struct Tree<'a> {
     pub mark: &'a str,
 }
 
+/// In the environment of what was run in the place of a run: its tree's, and not its main process.
+pub const ENTERED: &str = "STEAD_ENTERED=1";
+
 /// Passes over the process table before a kill gives up for now; a fork loop is stopped before it
 /// is killed, so more than a few are not needed.
 const PASSES_MAX: u32 = 20;
@@ -68,6 +71,10 @@ pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {
 pub fn newest_marked(mark_prefix: &str) -> io::Result<Option<(u64, Process)>> {
     let mut environments = Environments::new();
     let mut run_of = |stat: &Stat| {
+        // What was run in the place of a run is not its main process.
+        if environments.holds(stat.pid, ENTERED.as_bytes()) {
+            return None;
+        }
         let value = environments.after(stat.pid, mark_prefix.as_bytes())?;
         std::str::from_utf8(value).ok()?.parse::<u64>().ok()
     };

@@ -78,7 +78,7 @@ impl Host {
             let current = plan.instances.get(name).is_none_or(|spec| *spec == there.spec);
             let (phase, retiring) = (there.phase, there.retiring);
             let keeper = match there.alive {
-                true => SeenKeeper::Alive { phase, current, retiring },
+                true => keeper(phase, phase == PhaseName::Up, current, retiring),
                 false => SeenKeeper::Dead,
             };
             (name.clone(), SeenInstance { needs: there.spec.needs.clone(), keeper })

@@ -1,0 +1,89 @@
+//! `stead-keeper --enter`: runs a program in the place of a run, for probes and `stead exec`: with
+//! its account, environment, directory, limits and sandbox. It is no keeper and touches none.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use stead_core::launch::Launch;
+use stead_proc::{Cgroup, ENTERED, Fires, Signals, SpawnSpec, reap_all, spawn, wait};
+use stead_wire::file;
+
+use crate::keeper::{KeepError, LAUNCH_FORMAT};
+use crate::recover::MARK_VARIABLE;
+use crate::{Entered, Options};
+
+/// Why a program could not be run in the place of a run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnterError {
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    #[error("could not start it")]
+    Spawn(#[source] stead_proc::SpawnError),
+    #[error(transparent)]
+    Exec(stead_proc::ExecFailed),
+    #[error("could not wait for it")]
+    Wait(#[source] io::Error),
+}
+
+/// Runs it to its end and says its exit code.
+pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterError> {
+    let folder = options.folder.canonicalize();
+    let folder =
+        folder.map_err(|source| KeepError::Folder { folder: options.folder.clone(), source })?;
+    let bytes = std::fs::read(folder.join("spec.json")).map_err(KeepError::ReadSpec)?;
+    let launch: Launch = file::decode(LAUNCH_FORMAT, &bytes).map_err(KeepError::Spec)?;
+    let at = |step| move |source| KeepError::Start { step, source };
+    let signals = Signals::take_over().map_err(at("take over signals"))?;
+    // What it leaves behind comes to us, and ends with us at the latest.
+    stead_proc::become_subreaper().map_err(at("become the reaper of its tree"))?;
+    let second = launch.second.as_ref().filter(|_| entered.second);
+    let mut env = vec![(MARK_VARIABLE.to_owned(), format!("{}#{}", folder.display(), entered.run))];
+    let (name, value) = ENTERED.split_once('=').expect("it is a variable and its value");
+    env.push((name.to_owned(), value.to_owned()));
+    env.push(("STEAD_INSTANCE".to_owned(), launch.instance.to_string()));
+    env.push(("STEAD_PID".to_owned(), entered.pid.to_string()));
+    env.extend(second.map_or(&launch.env, |second| &second.env).clone());
+    env.extend(std::env::var("TERM").ok().map(|term| ("TERM".to_owned(), term)));
+    let cgroup = Cgroup::of_process(entered.pid);
+    let held = spawn(&SpawnSpec {
+        argv: &entered.argv,
+        directory: &launch.directory,
+        env: &env,
+        account: launch.account.as_ref(),
+        umask: launch.umask.0,
+        new_privileges: launch.new_privileges,
+        stdin: Some(io::stdin().as_fd()),
+        ends_with_us: true,
+        out: io::stdout().as_fd(),
+        err: io::stderr().as_fd(),
+        cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        sockets: &[],
+    });
+    let held = held.map_err(EnterError::Spawn)?;
+    let main = held.hold().map_err(EnterError::Wait)?;
+    let pid = held.pid();
+    let progress = held.release();
+    loop {
+        let ready = wait(&[signals.as_fd(), progress.as_fd()], None).map_err(EnterError::Wait)?;
+        if ready[1] {
+            break;
+        }
+    }
+    if let Some(Err(error)) = progress.poll() {
+        return Err(EnterError::Exec(error));
+    }
+    loop {
+        let ended = reap_all().map_err(EnterError::Wait)?.into_iter().find(|it| it.pid == pid);
+        if let Some(ended) = ended {
+            return Ok(ended.shell_code());
+        }
+        wait(&[signals.as_fd()], Some(LOOK_EVERY)).map_err(EnterError::Wait)?;
+        if signals.take().contains(&Fires::End) {
+            main.signal(stead_core::signal::Signal::Term).map_err(EnterError::Wait)?;
+        }
+    }
+}
+
+/// A signal tells of an end; this is for one that was missed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
