@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stead_core::plan::{Check, LogLimits, Probe, Restart, Spec, Stop, StopHow, Umask, When};
+use stead_core::plan::{
+    Check, Digest, Enforce, Limits, LogLimits, Probe, Reload, Restart, Spec, Stop, StopHow, Umask,
+    When,
+};
 use stead_core::reconcile::FieldChange;
 use stead_core::template::Template;
 use stead_core::units::show_duration;
@@ -86,7 +89,15 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
         ready,
         live,
         limits,
-        ..
+        startup,
+        requests,
+        sandbox,
+        listen,
+        replace,
+        reload,
+        config,
+        schedule,
+        fronted,
     } = spec;
     let names = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
     let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
@@ -102,13 +113,24 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
         ("needs".into(), Shown::optional(names(&needs))),
         ("ready".into(), probe(ready.as_ref())),
         ("live".into(), probe(live.as_ref())),
-        ("limits.memory".into(), Shown::optional(limits.memory)),
-        ("limits.cpu".into(), Shown::optional(limits.cpu)),
-        ("limits.processes".into(), Shown::optional(limits.processes)),
+        ("requests.memory".into(), Shown::optional(requests.memory)),
+        ("requests.cpu".into(), Shown::optional(requests.cpu)),
+        ("replace.overlap".into(), Shown::plain(replace.overlap)),
+        ("replace.within".into(), Shown::plain(show_duration(replace.within))),
+        ("reload".into(), reload.as_ref().map_or_else(Shown::default, reload_shown)),
+        ("sandbox".into(), Shown::plain(json(sandbox))),
+        ("schedule".into(), Shown::optional(schedule.as_ref().map(json))),
+        ("front".into(), Shown::optional(fronted.as_ref().map(|fronted| &fronted.by))),
     ]);
-    let short = release.as_ref().map_or(NONE, |digest| digest.short());
-    let compared = release.as_ref().map(|digest| digest.as_str().to_owned());
-    fields.insert("release".into(), Shown { compared, shown: short.into() });
+    fields.extend(limit_fields(limits));
+    let within = startup.as_ref().map(|startup| show_duration(startup.within));
+    fields.insert("startup".into(), probe(startup.as_ref().map(|startup| &startup.probe)));
+    fields.insert("startup.within".into(), Shown::optional(within));
+    for (name, address) in listen {
+        fields.insert(format!("listen.{}", escaped(name)), Shown::plain(address));
+    }
+    fields.insert("config".into(), digest(config.as_ref()));
+    fields.insert("release".into(), digest(release.as_ref()));
     for (name, value) in env {
         fields.insert(format!("env.{}", escaped(name)), Shown::variable(name, value));
     }
@@ -118,6 +140,42 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
     fields.extend(restart_fields(restart));
     fields.extend(stop_fields(stop));
     fields
+}
+
+fn digest(digest: Option<&Digest>) -> Shown {
+    let shown = digest.map_or(NONE, Digest::short).into();
+    Shown { compared: digest.map(|digest| digest.as_str().to_owned()), shown }
+}
+
+fn limit_fields(limits: &Limits) -> [(String, Shown); 6] {
+    let Limits { memory, cpu, processes, files, io_weight, enforce: how } = limits;
+    [
+        ("limits.memory".into(), Shown::optional(*memory)),
+        ("limits.cpu".into(), Shown::optional(*cpu)),
+        ("limits.processes".into(), Shown::optional(*processes)),
+        ("limits.files".into(), Shown::optional(*files)),
+        ("limits.io_weight".into(), Shown::optional(*io_weight)),
+        ("limits.enforce".into(), Shown::plain(enforce(*how))),
+    ]
+}
+
+fn enforce(enforce: Enforce) -> &'static str {
+    match enforce {
+        Enforce::Best => "best",
+        Enforce::Must => "must",
+    }
+}
+
+fn reload_shown(reload: &Reload) -> Shown {
+    match reload {
+        Reload::Hook(hook) => Shown::argv(hook),
+        Reload::Signal(signal) => Shown::plain(signal.name()),
+    }
+}
+
+/// What has no shorter form.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("specs always serialize")
 }
 
 fn restart_fields(restart: &Restart) -> [(String, Shown); 3] {
@@ -147,11 +205,14 @@ fn stop_fields(stop: &Stop) -> [(String, Shown); 2] {
 }
 
 fn probe(probe: Option<&Probe>) -> Shown {
-    let Some(Probe { check, every, timeout, failures, .. }) = probe else {
+    let Some(Probe { check, every, timeout, failures, successes }) = probe else {
         return Shown::default();
     };
     let pace = [every, timeout].map(|duration| show_duration(*duration));
-    let pace = format!("every {}, timeout {}, failures {failures}", pace[0], pace[1]);
+    let mut pace = format!("every {}, timeout {}, failures {failures}", pace[0], pace[1]);
+    if *successes != 1 {
+        pace.push_str(&format!(", successes {successes}"));
+    }
     let check = match check {
         Check::Exec(argv) => Shown::argv(argv),
         Check::Http { path, port } => Shown::plain(format!("http {path} on port {port}")),

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use stead_core::names::{FleetName, HostName, InstanceName, ServiceName};
 use stead_core::plan::{
-    Check, Digest, Limits, LogLimits, Plan, Probe, Restart, Spec, Stop, StopHow, Umask,
+    Check, Digest, Limits, LogLimits, Plan, Probe, Reload, Replace, Restart, Spec, Startup, Stop,
+    StopHow, Umask,
 };
+use stead_core::signal::Signal;
 use stead_core::template::Template;
 
 use crate::leaf::{EnvValue, StopSignal};
@@ -83,6 +85,12 @@ pub struct Service {
     pub(crate) new_privileges: bool,
     pub(crate) ready: Option<FleetProbe>,
     pub(crate) live: Option<FleetProbe>,
+    /// With the time that a run has to pass it.
+    pub(crate) startup: Option<(FleetProbe, Duration)>,
+    /// IP addresses by the name of the port.
+    pub(crate) listen: BTreeMap<String, String>,
+    pub(crate) replace: Replace,
+    pub(crate) reload: Option<FleetReload>,
     pub(crate) restart: Restart,
     pub(crate) limits: Limits,
     pub(crate) log: LogLimits,
@@ -120,17 +128,26 @@ pub(crate) enum FleetStop {
 }
 
 #[derive(Clone, Debug)]
+pub(crate) enum FleetReload {
+    Hook(Vec<String>),
+    Signal(Signal),
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct FleetProbe {
     pub check: FleetCheck,
     pub every: Duration,
     pub timeout: Duration,
     pub failures: u32,
+    pub successes: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum FleetCheck {
     Exec(Vec<String>),
     Http { path: String, port: String },
+    Log { text: String },
+    Notify,
     Tcp { port: String },
 }
 
@@ -273,12 +290,14 @@ impl Service {
                 FleetCheck::Http { path, port } => {
                     Check::Http { path: path.clone(), port: port_of(port) }
                 }
+                FleetCheck::Log { text } => Check::Log { text: text.clone() },
+                FleetCheck::Notify => Check::Notify,
                 FleetCheck::Tcp { port } => Check::Tcp { port: port_of(port) },
             },
             every: probe.every,
             timeout: probe.timeout,
             failures: probe.failures,
-            successes: 1,
+            successes: probe.successes,
         };
         Spec {
             run: fill_all(&program.run),
@@ -298,6 +317,16 @@ impl Service {
             live: self.live.as_ref().map(probe),
             limits: self.limits,
             ports: ports.clone(),
+            startup: self
+                .startup
+                .as_ref()
+                .map(|(startup, within)| Startup { probe: probe(startup), within: *within }),
+            listen: self.listen.clone(),
+            replace: self.replace,
+            reload: self.reload.as_ref().map(|reload| match reload {
+                FleetReload::Hook(hook) => Reload::Hook(fill_all(hook)),
+                FleetReload::Signal(signal) => Reload::Signal(*signal),
+            }),
             ..Spec::of(Vec::new())
         }
     }

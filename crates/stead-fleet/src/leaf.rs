@@ -434,6 +434,93 @@ impl FromText for StopSignal {
     }
 }
 
+/// A signal that a running service is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReloadSignal(pub Signal);
+
+impl FromText for ReloadSignal {
+    const WANTED: &'static str = "the name of a signal";
+    const EXAMPLE: &'static str = "HUP";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        match text.parse::<Signal>() {
+            Ok(signal) if signal == Signal::Kill || NEVER_END.contains(&signal) => {
+                Err(Bad::new("no service can answer to it", Some(Self::EXAMPLE.into())))
+            }
+            Ok(signal) => Ok(Self(signal)),
+            Err(_) => {
+                let upper = text.to_uppercase();
+                let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+                let meant = nearest(bare, SIGNALS.iter().map(|(_, name)| *name));
+                Err(Bad::new("it is no signal like HUP, USR1 or USR2", meant.map(Into::into)))
+            }
+        }
+    }
+
+    fn from_number(number: &str) -> Option<String> {
+        let numbers = [("1", "HUP"), ("10", "USR1"), ("12", "USR2")];
+        numbers.iter().find(|(n, _)| *n == number).map(|(_, name)| (*name).into())
+    }
+}
+
+/// A text that a line of output is to hold.
+#[derive(Clone, Debug)]
+pub(crate) struct LineText(pub String);
+
+impl LineText {
+    const LEN_MAX: usize = 256;
+}
+
+impl FromText for LineText {
+    const WANTED: &'static str = "a text of one line";
+    const EXAMPLE: &'static str = "listening on";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        if text.is_empty() {
+            return Err(Bad::new("every line holds an empty text", None));
+        }
+        if text.len() > Self::LEN_MAX {
+            let because = format!("it may not be longer than {} bytes", Self::LEN_MAX);
+            return Err(Bad::new(because, None));
+        }
+        if text.contains(['\n', '\r', '\0']) {
+            let first = text.split(['\n', '\r', '\0']).find(|part| !part.is_empty());
+            return Err(Bad::new("no line holds a line end", first.map(Into::into)));
+        }
+        Ok(Self(text.into()))
+    }
+
+    fn from_number(number: &str) -> Option<String> {
+        Some(number.into())
+    }
+}
+
+/// An IP address.
+#[derive(Clone, Debug)]
+pub(crate) struct IpText(pub String);
+
+impl FromText for IpText {
+    const WANTED: &'static str = "an IP address";
+    const EXAMPLE: &'static str = "127.0.0.1";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        if let Ok(ip) = text.parse::<std::net::IpAddr>() {
+            return Ok(Self(ip.to_string()));
+        }
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let without_port = text.rsplit_once(':').map_or(text, |(host, _)| host);
+        let meant =
+            [bare, without_port].into_iter().find(|it| it.parse::<std::net::IpAddr>().is_ok());
+        let meant = match text {
+            "*" | "" | "any" | "all" => Some("0.0.0.0"),
+            "localhost" => Some("127.0.0.1"),
+            _ => meant,
+        };
+        let because = "a socket is opened at an address of this machine, and its port is in `port`";
+        Err(Bad::new(because, meant.map(Into::into)))
+    }
+}
+
 /// The path of an HTTP request.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpPath(pub String);

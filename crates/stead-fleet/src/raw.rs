@@ -10,7 +10,8 @@ use toml::de::DeValue;
 
 use crate::fleet::{Address, Os};
 use crate::leaf::{
-    Account, Argv, Build, EnvName, EnvValue, FilePath, HttpPath, PortName, StopSignal, Text,
+    Account, Argv, Build, EnvName, EnvValue, FilePath, HttpPath, IpText, LineText, PortName,
+    ReloadSignal, StopSignal, Text,
 };
 use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size};
 use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, table};
@@ -85,6 +86,14 @@ table! {
         ready: RawProbe,
         /// The check that says whether an instance must be restarted.
         live: RawProbe,
+        /// The check that says that a run has come up; until it passes nothing else is asked.
+        startup: RawStartup,
+        /// Ports by name that stead opens itself and hands to each run, with the address.
+        listen: Named<PortName, IpText>,
+        /// How a run gives way to a fresh one.
+        replace: RawReplace,
+        /// How an instance is told to read its configuration again: a signal or a hook.
+        reload: RawReload,
         /// When an ended run is followed by the next one.
         restart: RawRestart,
         /// How an instance is asked to end, before its whole tree is killed.
@@ -122,7 +131,7 @@ table! {
 }
 
 table! {
-    /// A check of an instance: exactly one of `http`, `tcp` and `exec`.
+    /// A check of an instance: exactly one of `http`, `tcp`, `exec`, `notify` and `log`.
     RawProbe, "a probe", r#"{ http = "/healthz", port = "http" }"# {
         /// The path of a request that must be answered with a status below 400.
         http: HttpPath,
@@ -130,14 +139,78 @@ table! {
         tcp: bool,
         /// A program and its arguments that must end with 0.
         exec: Argv,
+        /// True for a service that says so itself, by the protocol of `sd_notify`.
+        notify: bool,
+        /// A text that a line of its output holds once it has come up.
+        log: LineText,
         /// The name of the port for `http` and `tcp`; not needed if the service has just one.
         port: PortName,
         /// How often; `1s` if it is left out.
         every: Lasting<EVERY_MIN_MS>,
-        /// How long the answer may take; `1s` if it is left out.
+        /// How long the answer may take, `1s` if it is left out; for `live` with `notify` the
+        /// longest silence, `30s`.
         timeout: Lasting<PROBE_TIMEOUT_MIN_MS>,
         /// So many failures in a row make the verdict; 3 if it is left out.
         failures: Whole<1, 1000, 3>,
+        /// So many successes in a row take it back; 1 if it is left out.
+        successes: Whole<1, 1000, 2>,
+    }
+}
+
+/// A check of a run that comes up: a probe, and how long it has.
+#[derive(Debug)]
+pub(crate) struct RawStartup {
+    pub probe: RawProbe,
+    pub within: Field<Lasting<EVERY_MIN_MS>>,
+}
+
+impl Read for RawStartup {
+    fn wanted() -> String {
+        "a table".into()
+    }
+
+    fn example() -> String {
+        r#"{ http = "/healthz", within = "60s" }"#.into()
+    }
+
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let table = reader.table::<Self>(node)?;
+        let names: Vec<&str> = RawProbe::FIELDS.iter().copied().chain(["within"]).collect();
+        reader.unknown(node, table, "a start-up probe", &names);
+        let within = reader.field(node, table, "within");
+        Some(Self { probe: RawProbe::read_fields(node, table, reader), within })
+    }
+
+    fn schema() -> Value {
+        let mut schema = RawProbe::schema();
+        schema["description"] =
+            "A check of a run that comes up: a probe, and the time it has.".into();
+        let mut within = Lasting::<EVERY_MIN_MS>::schema();
+        within["description"] =
+            "A run that has not passed by then is restarted; `60s` if it is left out.".into();
+        schema["properties"]["within"] = within;
+        schema
+    }
+}
+
+table! {
+    /// How a run gives way to a fresh one.
+    RawReplace, "`replace`", r#"{ overlap = true, within = "1m" }"# {
+        /// Whether the fresh run begins beside the old one, which is stopped once the fresh one is
+        /// ready; true if it is left out for a service with `listen`, else false.
+        overlap: bool,
+        /// The fresh run is ready within this, or the old one is kept; `60s` if it is left out.
+        within: Lasting<EVERY_MIN_MS>,
+    }
+}
+
+table! {
+    /// How an instance is told to read its configuration again: a signal or a hook.
+    RawReload, "`reload`", r#"{ signal = "HUP" }"# {
+        /// A signal like `HUP`.
+        signal: ReloadSignal,
+        /// A program and its arguments.
+        hook: Argv,
     }
 }
 

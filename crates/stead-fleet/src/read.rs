@@ -475,6 +475,19 @@ macro_rules! table {
             $($(#[doc = $doc])+ pub $field: $crate::read::Field<$kind>,)+
         }
 
+        impl $name {
+            pub(crate) const FIELDS: &'static [&'static str] = &[$(stringify!($field)),+];
+
+            /// The fields of a table that may hold others, too.
+            pub(crate) fn read_fields(
+                node: &$crate::read::Node<'_>,
+                table: &toml::de::DeTable<'_>,
+                reader: &mut $crate::read::Reader<'_>,
+            ) -> Self {
+                Self { $($field: reader.field(node, table, stringify!($field)),)+ }
+            }
+        }
+
         impl $crate::read::Read for $name {
             fn wanted() -> String {
                 "a table".into()
@@ -489,8 +502,8 @@ macro_rules! table {
                 reader: &mut $crate::read::Reader<'_>,
             ) -> Option<Self> {
                 let table = reader.table::<Self>(node)?;
-                reader.unknown(node, table, $noun, &[$(stringify!($field)),+]);
-                Some(Self { $($field: reader.field(node, table, stringify!($field)),)+ })
+                reader.unknown(node, table, $noun, Self::FIELDS);
+                Some(Self::read_fields(node, table, reader))
             }
 
             fn schema() -> serde_json::Value {

@@ -4,22 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stead_core::names::ServiceName;
-use stead_core::plan::{Limits, LogLimits, Restart, Stop};
+use stead_core::plan::{Limits, LogLimits, Replace, Restart, Stop};
 use stead_core::signal::Signal;
 
-use crate::across::{some_of, told_once};
+use crate::across::told_once;
 use crate::assemble::Written;
-use crate::fleet::{FleetCheck, FleetProbe, FleetStop, Os, Program, ReleaseFile, Service};
+use crate::fleet::{FleetStop, Os, Program, ReleaseFile, Service};
 use crate::leaf::{Argv, EnvValue, StopSignal, Text};
 use crate::places::Known;
 use crate::problem::{Problem, escaped, quoted};
-use crate::raw::{Env, RawProbe, RawService, RawStop, RawVariant};
+use crate::raw::{Env, RawService, RawStop, RawVariant};
 use crate::read::{At, Field, Named, Reader, Span};
-
-/// How often a probe asks, and how long it waits, if nothing is said.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-const PROBE_FAILURES: u32 = 3;
 
 /// The service; `None` if something is wrong that leaves it without a meaning, which was said.
 pub(crate) fn service(
@@ -36,6 +31,9 @@ pub(crate) fn service(
         systems.iter().map(|os| part.program(*os).map(|program| (*os, program))).collect();
     let ready = part.probe("ready", &raw.ready);
     let live = part.probe("live", &raw.live);
+    let startup = part.startup(&raw.startup);
+    let listen = part.listen();
+    let reload = part.reload(systems);
     let limits = raw.limits.value();
     let keep = raw.log.value().and_then(|log| log.keep.value());
     Some(Service {
@@ -53,6 +51,10 @@ pub(crate) fn service(
         new_privileges: raw.new_privileges.value().copied().unwrap_or(false),
         ready: ready?,
         live: live?,
+        startup: startup?,
+        replace: replace(raw, !listen.is_empty()),
+        listen,
+        reload: reload?,
         restart: restart(raw),
         limits: limits.map_or_else(Limits::default, |limits| Limits {
             memory: limits.memory.value().map(|size| size.0),
@@ -81,28 +83,37 @@ fn restart(raw: &RawService) -> Restart {
     }
 }
 
+fn replace(raw: &RawService, listens: bool) -> Replace {
+    let default = Replace { overlap: listens, ..Replace::default() };
+    let Some(said) = raw.replace.value() else { return default };
+    Replace {
+        overlap: said.overlap.value().copied().unwrap_or(default.overlap),
+        within: said.within.value().map_or(default.within, |within| within.0),
+    }
+}
+
 /// The field of the variant if it is there, else that of the service.
 fn either<'a, T>(variant: Option<&'a Field<T>>, base: &'a Field<T>) -> &'a Field<T> {
     variant.filter(|field| !field.is_absent()).unwrap_or(base)
 }
 
-fn texts(argv: &Argv) -> Vec<String> {
+pub(crate) fn texts(argv: &Argv) -> Vec<String> {
     argv.0.iter().map(|text| text.value.0.clone()).collect()
 }
 
 /// One service while it is read.
-struct Part<'a, 'r, 't> {
-    name: &'a At<ServiceName>,
-    raw: &'a RawService,
-    reader: &'r mut Reader<'t>,
+pub(crate) struct Part<'a, 'r, 't> {
+    pub(crate) name: &'a At<ServiceName>,
+    pub(crate) raw: &'a RawService,
+    pub(crate) reader: &'r mut Reader<'t>,
 }
 
 impl<'a> Part<'a, '_, '_> {
-    fn path(&self, field: &str) -> String {
+    pub(crate) fn path(&self, field: &str) -> String {
         format!("service.{}.{field}", self.name.value)
     }
 
-    fn say(&mut self, span: &Span, what: String, because: &str, try_this: &str) {
+    pub(crate) fn say(&mut self, span: &Span, what: String, because: &str, try_this: &str) {
         self.reader.push(Problem::new(span.clone(), what, because, try_this));
     }
 
@@ -128,7 +139,7 @@ impl<'a> Part<'a, '_, '_> {
     }
 
     /// The ports by name, unless what is written there is wrong.
-    fn port_names(&self) -> Option<Vec<&'a str>> {
+    pub(crate) fn port_names(&self) -> Option<Vec<&'a str>> {
         match &self.raw.port {
             Field::Absent => Some(Vec::new()),
             Field::Bad => None,
@@ -144,17 +155,24 @@ impl<'a> Part<'a, '_, '_> {
         let files = |os: &Os| either(self.variant(*os).map(|own| &own.files), &raw.files);
         let release = systems.iter().all(|os| !files(os).is_absent());
         let known = Known { service: &self.name.value, ports: self.port_names(), release };
-        let probes = [("ready", &raw.ready), ("live", &raw.live)];
+        let execs = [
+            ("ready", raw.ready.value().map(|probe| &probe.exec)),
+            ("live", raw.live.value().map(|probe| &probe.exec)),
+            ("startup", raw.startup.value().map(|startup| &startup.probe.exec)),
+        ];
         let mut found: Vec<(String, &At<Text>)> = Vec::new();
         let mut argv = |path: String, field: &'a Field<Argv>| {
             let items = field.value().map_or(&[][..], |argv| &argv.0);
             found.extend(items.iter().enumerate().map(|(n, text)| (format!("{path}[{n}]"), text)));
         };
         argv(self.path("run"), &raw.run);
-        for (field, probe) in probes {
-            if let Some(probe) = probe.value() {
-                argv(self.path(&format!("{field}.exec")), &probe.exec);
+        for (field, exec) in execs {
+            if let Some(exec) = exec {
+                argv(self.path(&format!("{field}.exec")), exec);
             }
+        }
+        if let Some(reload) = raw.reload.value() {
+            argv(self.path("reload.hook"), &reload.hook);
         }
         if let Some(stop) = raw.stop.value() {
             argv(self.path("stop.hook"), &stop.hook);
@@ -384,89 +402,5 @@ impl<'a> Part<'a, '_, '_> {
         let timeout = all().find_map(|stop| stop.timeout.value()).map(|timeout| timeout.0);
         let how = how.unwrap_or(FleetStop::Signal(default));
         (how, timeout.unwrap_or_else(|| Stop::default().timeout))
-    }
-
-    /// The probe of a field, `Some(None)` if there is none.
-    fn probe(&mut self, field: &str, raw: &Field<RawProbe>) -> Option<Option<FleetProbe>> {
-        let At { span, value: raw } = match raw {
-            Field::Absent => return Some(None),
-            Field::Bad => return None,
-            Field::Given(at) => at,
-        };
-        let tcp = raw.tcp.value().is_some_and(|tcp| *tcp);
-        let bad = [raw.http.is_bad(), raw.tcp.is_bad(), raw.exec.is_bad(), raw.port.is_bad()];
-        if bad.contains(&true) {
-            return None;
-        }
-        let example = format!("`{field} = {{ http = \"/healthz\", port = \"http\" }}`");
-        let because = "a probe is exactly one of `http`, `tcp` and `exec`";
-        let check = match (raw.http.value(), tcp, raw.exec.value()) {
-            (Some(path), false, None) => {
-                let port = self.probe_port(field, span, raw)?;
-                FleetCheck::Http { path: path.0.clone(), port }
-            }
-            (None, true, None) => FleetCheck::Tcp { port: self.probe_port(field, span, raw)? },
-            (None, false, Some(argv)) => {
-                if let Some(port) = raw.port.at() {
-                    let what = format!("`{}` has a port and no use for it", self.path(field));
-                    let because = "`exec` runs a program, which finds ports by itself";
-                    let try_this = format!("`\"{{port.{}}}\"` among its arguments", port.value.0);
-                    self.say(&port.span, what, because, &try_this);
-                }
-                FleetCheck::Exec(texts(argv))
-            }
-            (None, false, None) => {
-                self.say(span, format!("`{}` checks nothing", self.path(field)), because, &example);
-                return None;
-            }
-            (Some(_), _, _) | (None, true, Some(_)) => {
-                let what = format!("`{}` checks more than one thing", self.path(field));
-                self.say(span, what, because, "keep one of them");
-                return None;
-            }
-        };
-        Some(Some(FleetProbe {
-            check,
-            every: raw.every.value().map_or(PROBE_EVERY, |every| every.0),
-            timeout: raw.timeout.value().map_or(PROBE_TIMEOUT, |timeout| timeout.0),
-            failures: raw.failures.value().map_or(PROBE_FAILURES, |failures| failures.0),
-        }))
-    }
-
-    /// The port a probe asks: the one it names, or the only one there is.
-    fn probe_port(&mut self, field: &str, span: &Span, raw: &RawProbe) -> Option<String> {
-        let names = self.port_names()?;
-        let only = match names.as_slice() {
-            [only] => Some(*only),
-            [] | [_, _, ..] => None,
-        };
-        let declared = match names.as_slice() {
-            [] => "the service declares no port".to_owned(),
-            _ => format!("the service declares {}", some_of(&names)),
-        };
-        match (raw.port.at(), only) {
-            (Some(port), _) if names.contains(&port.value.0.as_str()) => Some(port.value.0.clone()),
-            (Some(port), _) => {
-                let name = &port.value.0;
-                let what = format!("`{}.port` names no port: `{name}`", self.path(field));
-                let near = crate::suggest::nearest(name, names.iter().copied()).or(only);
-                let try_this = match near {
-                    Some(near) => format!("`port = \"{near}\"`"),
-                    None => format!("`port.{name} = 8100` in `[service.{}]`", self.name.value),
-                };
-                self.say(&port.span, what, &declared, &try_this);
-                None
-            }
-            (None, Some(only)) => Some(only.to_owned()),
-            (None, None) => {
-                let what = format!("`{}` does not say which port", self.path(field));
-                let try_this = match names.first() {
-                    Some(first) => format!("`port = \"{first}\"`"),
-                    None => format!("`port.http = 8100` in `[service.{}]`", self.name.value),
-                };
-                self.say(span, what, &declared, &try_this);
-                None
-            }
-        }
     }
 }
