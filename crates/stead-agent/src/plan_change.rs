@@ -126,6 +126,12 @@ impl Agent {
                 return;
             }
         };
+        // What failed under the plan before is tried again: what it failed for may be mended.
+        for kept in self.kept.values_mut() {
+            if let Some(report) = &mut kept.report {
+                report.rejected = None;
+            }
+        }
         self.log.say(&format!("obeys generation {}", stored.generation));
         self.journal.note(Event::Planned {
             generation: stored.generation,

@@ -160,7 +160,8 @@ fn serve(
     ending: watch::Receiver<()>,
 ) -> JoinHandle<()> {
     let root = agent.layout.root().to_string_lossy().into_owned();
-    let own = Own { host: agent.host.clone(), root };
+    let keeper = agent.keeper.to_string_lossy().into_owned();
+    let own = Own { host: agent.host.clone(), root, keeper };
     let api = Api::new(messages, agent.layout.clone(), own);
     tokio::spawn(api::serve(listener, api, ending))
 }

@@ -18,6 +18,7 @@ use crate::view::{Snapshot, View};
 pub(crate) struct Own {
     pub(crate) host: String,
     pub(crate) root: String,
+    pub(crate) keeper: String,
 }
 
 /// The whole status. Looks at every tree, which takes a while: not for the agent's own task.
@@ -40,6 +41,7 @@ pub(crate) fn status(own: &Own, snapshot: Snapshot, meter: &Mutex<Meter>) -> Sta
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             root: own.root.clone(),
+            keeper: own.keeper.clone(),
             fleet: snapshot.fleet,
             generation: snapshot.generation,
             troubles: snapshot.troubles,
@@ -67,6 +69,7 @@ fn instance(view: &View, usage: Option<Usage>, meter: &mut Meter) -> InstanceSta
         ready: view.ready,
         pid: pid(view),
         run: report.map_or(0, |report| report.run),
+        second_ports: report.is_some_and(|report| report.second),
         restarts: report.map_or(0, |report| report.restarts),
         release: view.release.clone(),
         started_at: started_at.map(rfc3339),

@@ -97,6 +97,7 @@ mod tests {
             ready: None,
             pid: None,
             run,
+            second_ports: false,
             restarts: 0,
             release: None,
             started_at: Some("then".into()),

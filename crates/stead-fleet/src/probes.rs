@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::across::some_of;
 use crate::fleet::{FleetCheck, FleetProbe};
 use crate::raw::{RawProbe, RawStartup};
-use crate::read::{At, Field, Span};
+use crate::read::{At, Field, Named, Span};
 use crate::service::{Part, texts};
 
 /// How often a probe asks, and how long it waits, if nothing is said.
@@ -126,7 +126,9 @@ impl<'a> Part<'a, '_, '_> {
             return Some(FleetCheck::Http { path: path.0.clone(), port });
         }
         if found[1] {
-            return Some(FleetCheck::Tcp { port: self.probe_port(field, span, raw)? });
+            let port = self.probe_port(field, span, raw)?;
+            self.check_takes_connections(field, &port, raw);
+            return Some(FleetCheck::Tcp { port });
         }
         self.check_portless(field, raw);
         if let Some(argv) = raw.exec.value() {
@@ -140,6 +142,18 @@ impl<'a> Part<'a, '_, '_> {
             self.say(&text.span, what, because, try_this);
         }
         Some(FleetCheck::Log { text: text.value.0.clone() })
+    }
+
+    /// A port that stead holds takes connections whatever the service does.
+    fn check_takes_connections(&mut self, field: &str, port: &str, raw: &RawProbe) {
+        let listens = self.raw.listen.value().map_or(&[][..], |Named(entries)| entries);
+        let Some(tcp) = raw.tcp.at() else { return };
+        if listens.iter().any(|entry| entry.key.value.0 == port) {
+            let what = format!("`{}.tcp` would always pass", self.path(field));
+            let because = format!("stead holds port `{port}`, which `listen` names");
+            let try_this = "`http = \"/healthz\"`, `notify = true` or another check";
+            self.say(&tcp.span, what, &because, try_this);
+        }
     }
 
     /// A port is for those that ask one.

@@ -71,6 +71,8 @@ pub(crate) struct Keeper {
     pub(crate) next: Option<Launch>,
     /// What is to follow once nothing is beside the run that is up.
     pub(crate) waiting: Option<Launch>,
+    /// So is a fresh run, by the launch that holds then.
+    pub(crate) fresh_run_waits: bool,
     pub(crate) instance: Instance,
     /// Every run of which something may be alive: the one of the phase and the one beside it.
     pub(crate) runs: Vec<Current>,
@@ -128,6 +130,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         instance: recovered.instance,
         next: None,
         waiting: None,
+        fresh_run_waits: false,
         runs: Vec::new(),
         sockets: Sockets::from_carried(stead_proc::carried_sockets()),
         inputs: VecDeque::new(),
@@ -333,8 +336,12 @@ impl Keeper {
             sockets: &self.sockets,
             run,
             slot: u8::try_from(slot).unwrap_or(2),
+            // Only behind a front are there two ports.
             second: there.map_or_else(
-                || others().any(|other| other.main.is_some() && !other.lane.second),
+                || {
+                    self.launch.second.is_some()
+                        && others().any(|other| other.main.is_some() && !other.lane.second)
+                },
                 |lane| lane.second,
             ),
         }

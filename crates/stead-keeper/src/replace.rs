@@ -18,6 +18,11 @@ impl Keeper {
     /// A fresh run in the place of the one that is up, without a gap where the service can do that.
     pub(crate) fn want_fresh_run(&mut self) {
         if self.launch.replace.overlap {
+            // One after the other: there are never more than two.
+            if self.instance.beside().is_some() {
+                self.fresh_run_waits = true;
+                return;
+            }
             self.feed(Input::Replace);
         } else {
             self.feed(Input::Restart);
@@ -191,11 +196,14 @@ impl Keeper {
 
     /// Once nothing is beside the run that is up, what has waited for that follows.
     pub(crate) fn look_at_waiting(&mut self) {
-        if self.instance.beside().is_none()
-            && self.next.is_none()
-            && let Some(launch) = self.waiting.take()
-        {
+        if self.instance.beside().is_some() || self.next.is_some() {
+            return;
+        }
+        if let Some(launch) = self.waiting.take() {
+            self.fresh_run_waits = false;
             self.update(launch);
+        } else if std::mem::take(&mut self.fresh_run_waits) && self.instance.goal() == Goal::Up {
+            self.want_fresh_run();
         }
     }
 

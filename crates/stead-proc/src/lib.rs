@@ -23,6 +23,7 @@ pub use imp::sockets::{
 };
 pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spawn};
 pub use imp::stream::{Moved, Pipe};
+pub use imp::tcp_owner::holds_connection;
 pub use imp::tree::{ENTERED, Tree, kill_tree, members, newest_marked};
-pub use imp::upgrade::{carried_state, exec_with_state};
+pub use imp::upgrade::{become_program, carried_state, exec_with_state};
 pub use imp::usage::{Usage, usage};

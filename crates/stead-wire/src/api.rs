@@ -23,6 +23,9 @@ pub struct AgentStatus {
     pub version: String,
     pub pid: u32,
     pub root: String,
+    /// The keeper's program, which also runs programs in the place of a run.
+    #[serde(default)]
+    pub keeper: String,
     pub fleet: Option<String>,
     /// The number of the plan it obeys; 0 while it has none.
     pub generation: u64,
@@ -43,6 +46,9 @@ pub struct InstanceStatus {
     pub ready: Option<bool>,
     pub pid: Option<u32>,
     pub run: u64,
+    /// The run has the second of two ports of each name: one behind a front.
+    #[serde(default)]
+    pub second_ports: bool,
     pub restarts: u64,
     pub release: Option<String>,
     /// RFC 3339, UTC.
@@ -96,6 +102,7 @@ pub struct Act {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "act")]
 pub enum ActWhat {
+    Reload,
     Restart,
     Signal { signal: String },
     Start,

@@ -7,7 +7,7 @@ use stead_core::signal::Signal;
 use stead_wire::api::{Act, ActWhat, Acted, Status};
 
 use crate::Context;
-use crate::args::{ActArgs, SignalArgs};
+use crate::args::{ActArgs, ReloadArgs, SignalArgs};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
@@ -60,6 +60,17 @@ pub(crate) async fn signal(ctx: &mut Context, args: SignalArgs) -> Result<(), Fa
     let signal = Signal::name(args.signal).to_owned();
     let acted = act(&client, &before, &args.names, ActWhat::Signal { signal }).await?;
     ctx.screen.note(&format!("{} to {}", args.signal, list(&acted.done)));
+    refused(acted)
+}
+
+/// Tells the run of each instance to read its configuration again.
+pub(crate) async fn reload(ctx: &mut Context, args: ReloadArgs) -> Result<(), Failure> {
+    let client = ctx.client()?;
+    let before: Status = client.get("/v1/status").await?;
+    let acted = act(&client, &before, &args.names, ActWhat::Reload).await?;
+    if !acted.done.is_empty() {
+        ctx.screen.note(&format!("told to reload: {}", list(&acted.done)));
+    }
     refused(acted)
 }
 

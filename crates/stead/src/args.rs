@@ -64,6 +64,10 @@ pub(crate) enum Command {
     Stop(ActArgs),
     /// Give services or instances a fresh run
     Restart(ActArgs),
+    /// Tell services or instances to read their configuration again
+    Reload(ReloadArgs),
+    /// Run a program in the place of a run: its account, environment, folder and limits
+    Exec(ExecArgs),
     /// Send a signal to the main process of services or instances
     Signal(SignalArgs),
     /// Stop everything, what needs others first
@@ -191,6 +195,23 @@ pub(crate) struct SignalArgs {
     /// Services (`orders`) or instances (`orders.0`)
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReloadArgs {
+    /// Services (`orders`) or instances (`orders.0`)
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExecArgs {
+    /// An instance (`orders.0`), or a service: then its first instance that runs
+    pub(crate) name: String,
+
+    /// The program and its arguments; its exit code becomes that of this command
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -37,6 +37,8 @@ pub(crate) enum Failure {
     AgentStart { why: String, tail: String },
     #[error("the build of service `{service}` failed")]
     Build { service: String, command: String, why: String },
+    #[error("the keeper's program `{}` cannot be run", keeper.display())]
+    Exec { keeper: PathBuf, source: io::Error },
     #[error("`{file}` is not a valid fleet file")]
     FleetFile { file: String, rendered: String },
     #[error("the fleet file `{}` cannot be read", path.display())]
@@ -51,6 +53,8 @@ pub(crate) enum Failure {
     NoLocalHost,
     #[error("the root cannot be found")]
     NoRoot,
+    #[error("nothing of `{name}` runs")]
+    NothingRuns { name: String },
     #[error("not {goal}: {}", names.join(", "))]
     NotThere { goal: &'static str, names: Vec<String>, why: String },
     #[error("fleet `{running}` runs at this root, not `{wanted}`")]
@@ -89,10 +93,11 @@ impl Failure {
             | Self::AgentMissing { .. }
             | Self::AgentSilent { .. }
             | Self::AgentStart { .. } => Exit::Unreachable,
-            Self::Build { .. } | Self::NotThere { .. } => Exit::NotReady,
+            Self::Build { .. } | Self::NotThere { .. } | Self::NothingRuns { .. } => Exit::NotReady,
             Self::ActRefused { .. }
             | Self::Agent { .. }
             | Self::AgentDenied { .. }
+            | Self::Exec { .. }
             | Self::KeeperMissing { .. }
             | Self::NoLocalHost
             | Self::OtherFleet { .. }
@@ -133,6 +138,9 @@ impl Failure {
                 vec!["neither --root, STEAD_ROOT, XDG_STATE_HOME nor HOME is set".into()]
             }
             Self::NotThere { why, .. } => vec![why.clone()],
+            Self::NothingRuns { .. } => {
+                vec!["a program is run in the place of a run, and there is none".into()]
+            }
             Self::OtherFleet { .. } => vec!["an agent obeys one plan".into()],
             Self::NoLocalHost | Self::RemoteHost { .. } => {
                 vec!["deploying over SSH is not there yet; `up` acts on this machine only".into()]
@@ -145,6 +153,7 @@ impl Failure {
             | Self::AgentAnswer { .. }
             | Self::AgentDenied { .. }
             | Self::AgentLost { .. }
+            | Self::Exec { .. }
             | Self::FleetFile { .. }
             | Self::FleetRead { .. }
             | Self::Interrupted { .. }
@@ -198,6 +207,9 @@ impl Failure {
                 "`stead why NAME` and `stead logs NAME` tell more; it stays as it is until \
                  `stead down`"
             }
+            Self::NothingRuns { name } => {
+                return Some(format!("`stead why {name}` says why; `stead start {name}`"));
+            }
             Self::OtherFleet { running, root, .. } => {
                 return Some(format!(
                     "`stead --root {} down` ends `{running}`; or give this fleet a root of its own",
@@ -214,6 +226,7 @@ impl Failure {
             }
             Self::Agent { .. }
             | Self::AgentAnswer { .. }
+            | Self::Exec { .. }
             | Self::FleetFile { .. }
             | Self::FleetRead { .. }
             | Self::Manual { .. }

@@ -4,6 +4,7 @@ mod act;
 mod agent;
 mod args;
 mod client;
+mod exec;
 mod exit;
 mod failure;
 mod fleet_file;
@@ -78,10 +79,12 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Completions { shell } => manual::completions(&mut ctx.screen, shell),
         Command::Down(args) => attend(async |ints| act::down(ctx, ints, args.wait).await),
         Command::Events(args) => wait_for(show::events(ctx, args)),
+        Command::Exec(args) => exec::exec(ctx, &args),
         Command::Logs(args) => wait_for(show::logs(ctx, args)),
         Command::Man { dir } => manual::pages(&mut ctx.screen, dir.as_deref()),
         Command::Openapi => ctx.screen.json(&stead_agent::openapi()),
         Command::Plan(args) => wait_for(plan::plan(ctx, args)),
+        Command::Reload(args) => wait_for(act::reload(ctx, args)),
         Command::Restart(args) => wait_for(act::turn(ctx, Turn::Restart, args)),
         Command::Schema => ctx.screen.json(&stead_fleet::schema()),
         Command::Signal(args) => wait_for(act::signal(ctx, args)),

@@ -152,7 +152,7 @@ fn compare(
 }
 
 /// The instances of both plans that would be launched in another way.
-fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
+pub(crate) fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
     let both =
         now.instances.iter().filter_map(|(name, old)| Some((name, old, next.instances.get(name)?)));
     let changed = both.filter(|(name, old, new)| {

@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::fleet_file::{FleetFile, LocalFleet};
 use crate::interrupts::Interrupts;
-use crate::plan::{current, stored};
+use crate::plan::{current, restarted, stored};
 use crate::progress::Progress;
 use crate::release::Release;
 use crate::render::quantity;
@@ -173,6 +173,11 @@ async fn apply(
     let mut awaited =
         Awaited::new(Goal::Up, plan.instances.keys().map(ToString::to_string), &before);
     awaited.may_end = may_end(&plan);
+    // What gets a fresh run must have one to count as up.
+    let fresh = state.plan.as_ref().map(|now| restarted(now, &plan)).unwrap_or_default();
+    let fresh: BTreeSet<String> = fresh.iter().map(ToString::to_string).collect();
+    let before_runs = before.instances.iter().filter(|it| fresh.contains(&it.name));
+    awaited.runs_before = before_runs.map(|it| (it.name.clone(), it.run)).collect();
     let put = PlanPut { replaces: state.generation, plan };
     let _: PlanState = client.put("/v1/plan", &put).await?;
     start_stopped(client, &before, &awaited).await?;

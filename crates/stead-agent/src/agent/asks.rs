@@ -107,7 +107,13 @@ impl Agent {
         };
         let release =
             kept.map_or(spec.and_then(|spec| spec.release.as_ref()), |kept| kept.release.as_ref());
+        let mark = match self.wanted.get(name) {
+            Some(Ok(wanted)) => Some(wanted.mark),
+            Some(Err(_)) | None => None,
+        };
+        // What an earlier plan asked for is over.
         let rejected = report.as_ref().and_then(|report| report.rejected.as_ref());
+        let rejected = rejected.filter(|rejected| Some(rejected.launch_mark) == mark);
         let rejected = rejected.map(|rejected| rejected.why.clone());
         View {
             rejected,

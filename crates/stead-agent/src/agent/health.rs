@@ -35,6 +35,7 @@ impl Agent {
                 run: run.number,
                 pid: run.pid,
                 second: run.second,
+                shares_ports: run.shares_ports,
                 probes: run.probes.clone(),
                 folder: folder.clone(),
                 since_us: run.started_at_ms * 1000,
@@ -45,10 +46,11 @@ impl Agent {
             Some(coming) if coming.run == run => coming.ready,
             Some(_) | None => report.run == run && report.ready == Some(true),
         };
-        kept.probing.retain(|probing| targets.contains(&probing.target));
+        let same = |a: &Target, b: &Target| (a.run, a.pid, &a.probes) == (b.run, b.pid, &b.probes);
+        kept.probing.retain(|probing| targets.iter().any(|it| same(it, &probing.target)));
         for target in targets {
             let run = target.run;
-            if !kept.probing.iter().any(|probing| probing.target == target) {
+            if !kept.probing.iter().any(|probing| same(&target, &probing.target)) {
                 kept.held_back = None;
                 kept.probing.push(probe::start(target, self.messages.clone()));
             }
@@ -163,6 +165,8 @@ struct There<'a> {
     number: u64,
     pid: u32,
     second: bool,
+    /// It comes up beside another run that has the same ports.
+    shares_ports: bool,
     probes: &'a Probes,
     started_at_ms: u64,
 }
@@ -176,7 +180,8 @@ fn runs<'a>(kept: &'a Kept, report: &Report, wanted: Option<&'a Wanted>) -> Vec<
         let started_at_ms = report.started_at.unwrap_or(0);
         let second = report.second;
         let probes = &probes[usize::from(second)];
-        runs.push(There { number: report.run, pid, second, probes, started_at_ms });
+        let shares_ports = false;
+        runs.push(There { number: report.run, pid, second, shares_ports, probes, started_at_ms });
     }
     if let Some(coming) = &report.coming
         && let Some(pid) = coming.pid
@@ -184,7 +189,9 @@ fn runs<'a>(kept: &'a Kept, report: &Report, wanted: Option<&'a Wanted>) -> Vec<
     {
         let started_at_ms = coming.started_at.unwrap_or(0);
         let second = coming.second;
-        runs.push(There { number: coming.run, pid, second, probes, started_at_ms });
+        let shares_ports = second == report.second;
+        let number = coming.run;
+        runs.push(There { number, pid, second, shares_ports, probes, started_at_ms });
     }
     runs
 }

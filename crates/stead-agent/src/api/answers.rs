@@ -132,6 +132,7 @@ pub(super) async fn act(State(api): State<Api>, body: Raw) -> Result<Json<Acted>
         return Err(Refused::bad(because, format!("name 1 to {NAMES_MAX} of them")));
     }
     let request = match act.what {
+        ActWhat::Reload => Request::Reload,
         ActWhat::Restart => Request::Restart,
         ActWhat::Signal { signal } => Request::Signal {
             signal: signal.parse().map_err(|error| Refused::bad(format!("{error}"), "use one"))?,

@@ -24,7 +24,14 @@ pub(super) struct Http {
     address: SocketAddr,
     request: Box<[u8]>,
     kept: Option<TcpStream>,
+    /// The main process of the run that must have answered, where another one could have: until it
+    /// has, once.
+    owner: Option<u32>,
 }
+
+/// How often a request is sent again whose answer was another run's. Who takes a connection that
+/// two wait for is up to chance.
+const OTHERS_MAX: usize = 16;
 
 /// What is known of an answer once its head is there.
 struct Head {
@@ -36,13 +43,13 @@ struct Head {
 }
 
 impl Http {
-    pub(super) fn new(address: SocketAddr, path: &str) -> Self {
+    pub(super) fn new(address: SocketAddr, path: &str, owner: Option<u32>) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: stead/{version}\r\n\
              Accept: */*\r\n\r\n"
         );
-        Self { address, request: request.into_bytes().into(), kept: None }
+        Self { address, request: request.into_bytes().into(), kept: None, owner }
     }
 
     pub(super) fn close(&mut self) {
@@ -58,17 +65,32 @@ impl Http {
                 Err(Bad::Closed) => (),
                 Err(Bad::Io(error)) => return Err(tell(error)),
                 Err(Bad::Answer(why)) => return Err(why),
+                Err(Bad::Another) => (),
                 Ok(said) => return Ok(said),
             }
         }
-        let stream = TcpStream::connect(self.address).await.map_err(tell)?;
-        stream.set_nodelay(true).map_err(tell)?;
-        match self.ask_on(stream).await {
-            Ok(said) => Ok(said),
-            Err(Bad::Answer(why)) => Err(why),
-            Err(Bad::Closed) => Err(format!("{}: it closed the connection", self.address)),
-            Err(Bad::Io(error)) => Err(tell(error)),
+        for _ in 0..OTHERS_MAX {
+            let stream = TcpStream::connect(self.address).await.map_err(tell)?;
+            stream.set_nodelay(true).map_err(tell)?;
+            match self.ask_on(stream).await {
+                Ok(said) => return Ok(said),
+                Err(Bad::Another) => (),
+                Err(Bad::Answer(why)) => return Err(why),
+                Err(Bad::Closed) => return Err(format!("{address}: it closed the connection")),
+                Err(Bad::Io(error)) => return Err(tell(error)),
+            }
         }
+        Err("the run whose place it is to take answers, and it does not".to_owned())
+    }
+
+    /// Whether the answer that is coming over this connection is the right run's.
+    async fn is_owners(&self, stream: &TcpStream) -> Result<bool, Bad> {
+        let Some(owner) = self.owner else { return Ok(true) };
+        let client = stream.local_addr().map_err(Bad::Io)?;
+        let server = self.address;
+        let held = move || stead_proc::holds_connection(owner, server, client);
+        let held = tokio::task::spawn_blocking(held).await;
+        Ok(held.is_ok_and(|held| held.unwrap_or(false)))
     }
 
     async fn ask_on(&mut self, mut stream: TcpStream) -> Result<String, Bad> {
@@ -86,6 +108,9 @@ impl Http {
                 None => (),
             }
         };
+        if !self.is_owners(&stream).await? {
+            return Err(Bad::Another);
+        }
         let wanted = head.body_len.filter(|len| *len <= BODY_LEN_MAX);
         let whole = head.len + wanted.unwrap_or(0);
         while bytes.len() < whole {
@@ -97,11 +122,15 @@ impl Http {
         if wanted.is_some() && !head.closes && bytes.len() == whole {
             self.kept = Some(stream);
         }
-        judge(&head, &bytes[head.len..])
+        let said = judge(&head, &bytes[head.len..])?;
+        self.owner = None;
+        Ok(said)
     }
 }
 
 enum Bad {
+    /// Another run has answered.
+    Another,
     /// What was answered is no good answer.
     Answer(String),
     /// The connection ended before any of an answer came.

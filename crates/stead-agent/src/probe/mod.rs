@@ -95,6 +95,8 @@ pub(crate) struct Target {
     pub(crate) pid: u32,
     /// It has the second of two ports of each name.
     pub(crate) second: bool,
+    /// Another run has the same ports: an answer may be the other one's.
+    pub(crate) shares_ports: bool,
     pub(crate) probes: Probes,
     /// Where its output is, and from when on it is the run's, microseconds since 1970-01-01 UTC.
     pub(crate) folder: PathBuf,
@@ -341,7 +343,10 @@ impl Asker {
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         match check {
             Check::Exec(argv) => Self::Exec(Exec::new(target, argv)),
-            Check::Http { path, port } => Self::Http(Http::new(address(*port), path)),
+            Check::Http { path, port } => {
+                let owner = target.shares_ports.then_some(target.pid);
+                Self::Http(Http::new(address(*port), path, owner))
+            }
             Check::Log { text } => Self::Log(LogWatch::new(target, text)),
             Check::Notify => Self::Nothing,
             Check::Tcp { port } => Self::Tcp(address(*port)),

@@ -16,6 +16,7 @@ pub(crate) mod signal;
 pub(crate) mod sockets;
 pub(crate) mod spawn;
 pub(crate) mod stream;
+pub(crate) mod tcp_owner;
 pub(crate) mod tree;
 pub(crate) mod upgrade;
 pub(crate) mod usage;

@@ -1,5 +1,6 @@
 //! Becoming another program in the same process: children stay children.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -31,6 +32,11 @@ pub fn exec_with_state(
     // They must not leak into the next child.
     let _ = all().try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC));
     error
+}
+
+/// Becomes this program. Returns only when that failed.
+pub fn become_program(program: &Path, args: &[&OsStr]) -> io::Error {
+    Command::new(program).args(args).exec()
 }
 
 /// The file handed over by the program that this process was before, once.

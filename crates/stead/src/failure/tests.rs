@@ -51,6 +51,8 @@ fn of_this_side() -> Vec<Failure> {
             command: "cargo build".into(),
             why: "exit status: 101".into(),
         },
+        Failure::Exec { keeper: "/k/stead-keeper".into(), source: io(ErrorKind::NotFound) },
+        Failure::NothingRuns { name: "orders".into() },
         Failure::FleetFile { file: "a.toml".into(), rendered: "its own words\n".into() },
         Failure::FleetRead { path: "stead.toml".into(), source: io(ErrorKind::NotFound) },
         Failure::FleetRead { path: "b.toml".into(), source: io(ErrorKind::PermissionDenied) },

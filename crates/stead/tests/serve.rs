@@ -1,0 +1,243 @@
+//! A service under load: replaced without a lost request, reloaded, entered; and what happens when
+//! it is done the other way.
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up waiting for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Replacements of the loaded service, and requests a second over kept and over fresh connections.
+const REPLACEMENTS: usize = 50;
+const RATE: u32 = 1000;
+
+/// The same for the control, where a few are enough to see the loss.
+const REPLACEMENTS_CONTROL: usize = 3;
+
+/// A fleet in a folder of its own.
+struct Place {
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("stead-serve-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { folder, port }
+    }
+
+    /// Writes a fleet of one server with these arguments and fields.
+    fn write(&self, arguments: &str, fields: &str) {
+        let (probe, port) = (program("STEAD_PROBE_BIN", "stead-probe"), self.port);
+        let text = format!(
+            "name = \"shop\"\n[service.web]\nrun = [{probe:?}, \"serve\", {arguments}]\n\
+             user = \"root\"\nport.http = {port}\n{fields}\n"
+        );
+        fs::write(self.folder.join("stead.toml"), text).unwrap();
+    }
+
+    fn stead(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stead"));
+        command.args(args).current_dir(&self.folder).stdin(Stdio::null());
+        command.env("STEAD_ROOT", self.folder.join("root"));
+        command.env("STEAD_KEEPER_BIN", program("STEAD_KEEPER_BIN", "stead-keeper"));
+        command.output().unwrap()
+    }
+
+    fn done(&self, args: &[&str]) -> String {
+        let output = self.stead(args);
+        let [out, err] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+        assert!(output.status.success(), "stead {args:?}: {out}{err}");
+        out.into_owned()
+    }
+
+    fn instance(&self) -> Value {
+        let status: Value = serde_json::from_str(&self.done(&["status", "--json"])).unwrap();
+        status["instances"][0].clone()
+    }
+
+    fn load(&self, kind: &[&str]) -> Load {
+        let mut command = Command::new(program("STEAD_PROBE_BIN", "stead-probe"));
+        command.args(["load", &format!("to=127.0.0.1:{}", self.port), &format!("rate={RATE}")]);
+        Load(command.args(kind).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Both kinds of load at once while the service is replaced again and again; says what became
+    /// of the requests, and prints it.
+    fn lost_over(&self, replacements: usize) -> u64 {
+        let loads = [("kept", self.load(&[])), ("fresh", self.load(&["fresh"]))];
+        for _ in 0..replacements {
+            let before = self.instance()["run"].as_u64().unwrap();
+            self.done(&["restart", "web", "--wait", "0s"]);
+            until("another run is up", || {
+                let now = self.instance();
+                let is_up = now["phase"] == "up" && now["ready"] == true;
+                (is_up && now["run"].as_u64()? > before).then_some(())
+            });
+        }
+        let mut lost = 0;
+        for (kind, load) in loads {
+            let tally = load.end();
+            eprintln!("{kind}: {replacements} replacements, {tally}");
+            assert!(tally["sent"].as_u64().unwrap() > u64::from(RATE) / 4);
+            lost += tally["lost"].as_u64().unwrap();
+        }
+        lost
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.stead(&["down"]);
+        if thread::panicking() {
+            eprintln!("kept for a look: {}", self.folder.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+struct Load(Child);
+
+impl Load {
+    fn end(self) -> Value {
+        let output = self.0.wait_with_output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// A program of ours: as it ships if whoever runs the tests has built it, else as it is debugged.
+fn program(variable: &str, name: &str) -> String {
+    let beside = Path::new(env!("CARGO_BIN_EXE_stead")).with_file_name(name);
+    std::env::var(variable).unwrap_or_else(|_| beside.to_str().unwrap().to_owned())
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        thread::sleep(Duration::from_millis(20)); // bounded poll
+    }
+}
+
+const READY: &str = "ready = { http = \"/healthz\", every = \"200ms\" }";
+
+#[test]
+fn a_service_that_takes_its_socket_is_replaced_fifty_times_without_a_lost_request() {
+    let place = Place::new("lossless");
+    place.write("\"ready-after=50\"", &format!("{READY}\nlisten.http = \"127.0.0.1\""));
+    place.done(&["up", "--detach"]);
+    assert_eq!(place.lost_over(REPLACEMENTS), 0);
+    let events = place.done(&["events", "web", "--json"]);
+    let replaced = events.lines().filter(|line| line.contains("\"replaced\"")).count();
+    assert_eq!(replaced, REPLACEMENTS);
+}
+
+#[test]
+fn control_a_service_that_is_stopped_and_then_started_loses_requests() {
+    let place = Place::new("lossy");
+    let port = format!("\"port={}\", \"ready-after=50\"", place.port);
+    place.write(&port, READY);
+    place.done(&["up", "--detach"]);
+    assert!(place.lost_over(REPLACEMENTS_CONTROL) > 0);
+}
+
+#[test]
+fn a_change_whose_run_is_never_ready_fails_the_command_and_keeps_the_old_run_at_work() {
+    let place = Place::new("kept");
+    let fields = format!("{READY}\nlisten.http = \"127.0.0.1\"\nreplace = {{ within = \"1s\" }}\n");
+    place.write("\"drain=1000\"", &fields);
+    place.done(&["up", "--detach"]);
+    let before = place.instance();
+    let load = place.load(&["fresh"]);
+    place.write("\"never-ready\"", &fields);
+    let failed = place.stead(&["up", "--detach"]);
+    let told = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(failed.status.code(), Some(5), "{told}");
+    assert!(told.contains("not ready within 1s"), "{told}");
+    let after = place.instance();
+    assert_eq!((&after["pid"], &after["run"]), (&before["pid"], &before["run"]));
+    place.write("\"drain=2000\"", &fields);
+    place.done(&["up", "--detach"]);
+    assert_ne!(place.instance()["pid"], before["pid"]);
+    assert_eq!(load.end()["lost"], 0);
+}
+
+#[test]
+fn a_keeper_and_an_agent_that_die_take_no_waiting_connection_with_them() {
+    let place = Place::new("sockets");
+    place.write("\"ready-after=10\"", &format!("{READY}\nlisten.http = \"127.0.0.1\""));
+    place.done(&["up", "--detach"]);
+    let load = place.load(&["fresh"]);
+    let pid = |name: &str| place.instance()[name].as_u64().unwrap();
+    for _ in 0..5 {
+        let (keeper, service) = (pid("keeper_pid"), pid("pid"));
+        kill(keeper);
+        // While no keeper is there to restart it, the service goes on; then both are gone at once.
+        until("another keeper", || {
+            let now = place.instance()["keeper_pid"].as_u64()?;
+            (now != keeper).then_some(())
+        });
+        assert_eq!(pid("pid"), service);
+        until("the new keeper takes a request", || {
+            place.stead(&["restart", "web"]).status.success().then_some(())
+        });
+    }
+    assert_eq!(load.end()["lost"], 0);
+}
+
+fn kill(pid: u64) {
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_program_runs_in_the_place_of_a_run_with_its_account_and_its_exit_code() {
+    let place = Place::new("exec");
+    place.write(
+        "\"ready-after=10\"",
+        "listen.http = \"127.0.0.1\"\nenv.COLOUR = \"green\"\numask = \"077\"",
+    );
+    place.done(&["up", "--detach"]);
+    let shell = "echo $STEAD_INSTANCE $COLOUR $(umask); pwd; exit 7";
+    let output = place.stead(&["exec", "web", "--", "/bin/sh", "-c", shell]);
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert!(out.starts_with("web.0 green 0077\n"), "{out}");
+    assert!(out.contains("/root/data/web.0"), "{out}");
+    let missing = place.stead(&["exec", "web", "--", "no-such-program"]);
+    assert_eq!(missing.status.code(), Some(127), "{missing:?}");
+    place.done(&["stop", "web"]);
+    let nothing = place.stead(&["exec", "web", "--", "true"]);
+    assert_eq!(nothing.status.code(), Some(5), "{nothing:?}");
+}
+
+#[test]
+fn a_service_is_told_to_reload_as_it_says_and_one_that_cannot_is_refused() {
+    let place = Place::new("reload");
+    let reload = "reload = { hook = [\"/bin/sh\", \"-c\", \"echo $STEAD_PID > {data}/told\"] }";
+    place.write("\"ready-after=10\"", &format!("listen.http = \"127.0.0.1\"\n{reload}"));
+    place.done(&["up", "--detach"]);
+    place.done(&["reload", "web"]);
+    let pid = place.instance()["pid"].to_string();
+    let told = place.folder.join("root/data/web.0/told");
+    until("the hook has run", || (fs::read_to_string(&told).ok()?.trim() == pid).then_some(()));
+    place.write("\"ready-after=10\"", "listen.http = \"127.0.0.1\"");
+    place.done(&["up", "--detach"]);
+    assert_eq!(place.instance()["pid"].to_string(), pid, "a reload is no reason for a fresh run");
+    let refused = place.stead(&["reload", "web"]);
+    assert_eq!(refused.status.code(), Some(6), "{refused:?}");
+}
