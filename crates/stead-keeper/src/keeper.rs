@@ -12,16 +12,14 @@ use stead_core::machine::{Action, Beside, Goal, Input, Instance, Phase, Policy, 
 use stead_core::signal::Signal;
 use stead_core::units::{Millis, millis};
 use stead_proc::{
-    CgroupHome, Ended, Fires, FolderLock, Held, Signals, boot_ms, carried_state, random, reap_all,
-    wait,
+    CgroupHome, Ended, Fires, FolderLock, Signals, boot_ms, carried_state, random, reap_all, wait,
 };
 use stead_wire::file;
-use stead_wire::journal::{Event, Exit};
-use stead_wire::keeper::{Reply, Request};
+use stead_wire::journal::Event;
 
 use crate::Options;
-use crate::control::{Asker, Control};
-use crate::current::{Current, Making, begin};
+use crate::control::Control;
+use crate::current::Current;
 use crate::disk::{Disk, STUCK_AFTER};
 use crate::faults::CrashPoint;
 use crate::journal_file::{JournalFile, Remembered};
@@ -30,7 +28,7 @@ use crate::sockets::Sockets;
 use crate::state::Told;
 
 /// How long a start waits for the journal before it goes on without.
-const JOURNAL_WAIT_MAX: Duration = Duration::from_millis(250);
+pub(crate) const JOURNAL_WAIT_MAX: Duration = Duration::from_millis(250);
 /// How often a tree that is being killed is looked at.
 const SWEEP_LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often a disk that may be stuck is looked at, and a stuck one's pipes.
@@ -288,72 +286,6 @@ impl Keeper {
         }
     }
 
-    fn spawn(&mut self, run: RunId) {
-        self.options.faults.reach(CrashPoint::BeforeFork, &self.folder);
-        let begun = begin(self.making(run));
-        let (current, held) = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
-                self.spawn_failed(run, crate::chain(&error));
-                return;
-            }
-        };
-        let pid = current.pid;
-        self.told.says = None;
-        self.runs.push(current);
-        // Only as a fault is the gate opened before the journal knows who is behind it.
-        let (held, early) = if self.options.faults.no_gate {
-            (None, Some(held.release()))
-        } else {
-            (Some(held), None)
-        };
-        self.options.faults.reach(CrashPoint::Forked, &self.folder);
-        let written = self.note(Event::Starting { run: run.0, pid });
-        if !self.disk.wait_for(written, JOURNAL_WAIT_MAX) {
-            self.note(Event::JournalStalled { run: run.0 });
-        }
-        self.options.faults.reach(CrashPoint::Journalled, &self.folder);
-        let progress = held.map(Held::release).or(early);
-        self.options.faults.reach(CrashPoint::Released, &self.folder);
-        if let Some(current) = self.find_mut(run) {
-            current.progress = progress;
-        }
-    }
-
-    /// What a run is made of: one that comes by the next launch, in a lane that no other one has.
-    pub(crate) fn making(&self, run: RunId) -> Making<'_> {
-        let comes = self.instance.beside().is_some_and(|beside| beside.run() == run);
-        let next = self.next.as_ref().filter(|_| comes);
-        let others = || self.runs.iter().filter(|other| other.run != run);
-        let free = |slot: &u64| others().all(|other| other.slot() != *slot);
-        // There are never more than two others.
-        let slot = [run.0 % 2, (run.0 + 1) % 2, 2].into_iter().find(free).unwrap_or(2);
-        let there = self.find(run).map(|current| current.lane);
-        Making {
-            folder: &self.folder,
-            launch: next.unwrap_or(&self.launch),
-            home: self.home.as_ref(),
-            sockets: &self.sockets,
-            run,
-            slot: u8::try_from(slot).unwrap_or(2),
-            // Only behind a front are there two ports.
-            second: there.map_or_else(
-                || {
-                    self.launch.second.is_some()
-                        && others().any(|other| other.main.is_some() && !other.lane.second)
-                },
-                |lane| lane.second,
-            ),
-        }
-    }
-
-    fn spawn_failed(&mut self, run: RunId, why: String) {
-        self.told.last_exit =
-            Some(Exit { code: None, signal: None, reason: format!("could not start: {why}") });
-        let input = Input::SpawnFailed { run, roll: random() };
-        self.feed_with(input, Event::SpawnFailed { run: run.0, why });
-    }
-
     fn stop(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeStop, &self.folder);
         let Some(current) = self.find(run) else { return };
@@ -566,53 +498,6 @@ impl Keeper {
         for (asker, request) in self.control.requests() {
             self.carry_out_request(asker, request);
         }
-        Ok(())
-    }
-
-    fn carry_out_request(&mut self, asker: Asker, request: Request) {
-        let mut reply = Reply::Done;
-        match request {
-            Request::Report => {
-                let report = self.report();
-                self.control.reply(asker, &Reply::Report(Box::new(report)));
-            }
-            Request::HandOver => return self.hand_over(asker),
-            Request::Ready { run } => self.is_ready(RunId(run)),
-            Request::Reload => {
-                if let Err(why) = self.reload() {
-                    reply = Reply::Refused { why };
-                }
-            }
-            Request::Restart => self.want_fresh_run(),
-            Request::Retire => {
-                self.ending = Some(Ending::Retiring);
-                self.feed(Input::Want(Goal::Down));
-            }
-            Request::Signal { signal } => match self.signal(signal) {
-                Ok(()) => (),
-                Err(why) => reply = Reply::Refused { why },
-            },
-            Request::Start => self.feed_with(Input::Start, Event::Wanted { goal: Goal::Up }),
-            Request::Unhealthy { run, why } => self.is_unhealthy(RunId(run), why),
-            Request::Update { launch } => self.update(*launch),
-            Request::Upgrade { program } => {
-                if let Err(why) = self.upgrade(Path::new(&program)) {
-                    reply = Reply::Refused { why };
-                }
-            }
-            Request::Want { goal } => self.feed_with(Input::Want(goal), Event::Wanted { goal }),
-        }
-        self.control.reply(asker, &reply);
-    }
-
-    fn signal(&mut self, signal: Signal) -> Result<(), String> {
-        let current = self.current().ok_or("nothing runs")?;
-        let run = current.run.0;
-        let sent = current.signal(signal).map_err(|error| error.to_string())?;
-        if !sent {
-            return Err("its process has just ended".to_owned());
-        }
-        self.note(Event::Signalled { run, signal: signal.name().to_owned() });
         Ok(())
     }
 

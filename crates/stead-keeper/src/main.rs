@@ -9,6 +9,7 @@
 //! and output, since a write to a stuck file system cannot be given up. Neither ever waits for the
 //! other without a limit.
 
+mod beginning;
 mod control;
 mod current;
 mod disk;
@@ -19,6 +20,7 @@ mod keeper;
 mod log_chain;
 mod recover;
 mod replace;
+mod requests;
 mod retention;
 mod sockets;
 mod state;

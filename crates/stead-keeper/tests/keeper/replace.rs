@@ -57,6 +57,14 @@ impl Load {
     }
 }
 
+/// Lets time go by in which something would happen, or does.
+fn pass(time: std::time::Duration) {
+    let until = std::time::Instant::now() + time;
+    while std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(2)); // bounded poll
+    }
+}
+
 fn settled(report: &Report) -> bool {
     report.phase == PhaseName::Up && report.coming.is_none() && report.going.is_none()
 }
@@ -75,7 +83,7 @@ fn lost_over_restarts(rig: &Rig, port: u16) -> u64 {
     let loads = [Load::on(port, RATE, &[]), Load::on(port, RATE, &["fresh"])];
     let first = rig.report().unwrap().run;
     for number in 1..=REPLACEMENTS {
-        std::thread::sleep(LOADED_FOR); // the load itself, not a wait for something
+        pass(LOADED_FOR);
         rig.ask(&Request::Restart).unwrap();
         replaced(rig, first + number);
     }
@@ -201,7 +209,8 @@ fn control_a_run_that_goes_on_saying_that_it_is_well_is_left_alone() {
     rig.launch.watchdog = Some(std::time::Duration::from_millis(300));
     rig.start();
     let first = rig.wait_until("ready", |report| report.ready == Some(true)).run;
-    std::thread::sleep(std::time::Duration::from_millis(1200)); // four times its limit
+    // Four times its limit.
+    pass(std::time::Duration::from_millis(1200));
     assert_eq!(rig.report().unwrap().run, first);
 }
 
@@ -218,6 +227,7 @@ fn what_another_process_says_is_not_heard() {
     );
     let sent = python.env("A", &address).status();
     assert!(sent.unwrap().success());
-    std::thread::sleep(std::time::Duration::from_millis(200)); // it would be heard at once
+    // It would be heard at once.
+    pass(std::time::Duration::from_millis(200));
     assert_eq!(rig.report().unwrap().ready, Some(false));
 }

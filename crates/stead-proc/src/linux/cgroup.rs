@@ -44,23 +44,22 @@ impl CgroupHome {
         folder.join("cgroup.kill").exists().then_some(Self { folder })
     }
 
-    /// The cgroup for a run that is about to begin.
+    /// The cgroup for a run that is about to begin, in a slot that no living run has.
     ///
-    /// There are two, used in turn: a run begins only when nothing of the one before it is alive,
-    /// save while one replaces the other. Making one for each run would cost every restart; but one
+    /// The slots are used again: making a cgroup for each run would cost every restart; but one
     /// that was killed is made anew.
-    pub fn begin(&self, number: u64) -> io::Result<Cgroup> {
-        let cgroup = self.run(number)?;
+    pub fn begin(&self, slot: u64) -> io::Result<Cgroup> {
+        let cgroup = self.run(slot)?;
         if cgroup.held.metadata()?.mode() & 0o777 != SPENT {
             return Ok(cgroup);
         }
         remove_below(&cgroup.folder);
-        self.run(number)
+        self.run(slot)
     }
 
-    /// The cgroup of the run with this number as it is, made if it is not there.
-    pub fn run(&self, number: u64) -> io::Result<Cgroup> {
-        let folder = self.folder.join(format!("run-{}", number % 2));
+    /// The cgroup of the run in this slot as it is, made if it is not there.
+    pub fn run(&self, slot: u64) -> io::Result<Cgroup> {
+        let folder = self.folder.join(format!("run-{slot}"));
         let held = match File::open(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir(&folder)?;

@@ -48,8 +48,8 @@ pub fn open_listener(address: IpAddr, port: u16) -> io::Result<OwnedFd> {
 pub struct NotifySocket(OwnedFd);
 
 impl NotifySocket {
-    /// The address in `NOTIFY_SOCKET` for the owner of this folder: an abstract name, which needs no
-    /// way through folders that the service may not pass.
+    /// The address in `NOTIFY_SOCKET` for the owner of this folder: an abstract name, which needs
+    /// no way through folders that the service may not pass.
     pub fn address(owner: &Path) -> io::Result<String> {
         let meta = fs::metadata(owner)?;
         Ok(format!("@stead/{:x}-{:x}/notify", meta.dev(), meta.ino()))
