@@ -133,6 +133,7 @@ fn report_notes(report: &Report, now: WallMs) -> Vec<String> {
         let why = &rejected.why;
         notes.push(format!("it keeps its old spec: the run by the new one failed: {why}"));
     }
+    notes.extend(report.unheld.iter().cloned());
     if let Some(says) = &report.says {
         notes.push(format!("it says: {says}"));
     }

@@ -189,7 +189,8 @@ pub struct HostSide<'a> {
 /// Fills in the host's side of a spec.
 pub fn launch(instance: &InstanceName, spec: &Spec, host: HostSide<'_>) -> Launch {
     let places = host.places;
-    let first = Filled { spec, places, host_env: &host.env };
+    let isolates = host.isolates && spec.sandbox != Sandbox::Off;
+    let first = Filled { spec, places, host_env: &host.env, isolates };
     let above: BTreeMap<String, u16> =
         spec.ports.iter().map(|(name, port)| (name.clone(), port.saturating_add(1))).collect();
     let second = Filled { places: Places { ports: &above, ..places }, ..first };
@@ -245,6 +246,7 @@ struct Filled<'a> {
     spec: &'a Spec,
     places: Places<'a>,
     host_env: &'a BTreeMap<String, String>,
+    isolates: bool,
 }
 
 impl Filled<'_> {
@@ -256,6 +258,10 @@ impl Filled<'_> {
     fn env(&self) -> BTreeMap<String, String> {
         let mut env = runtime_env(&self.spec.limits);
         env.extend(self.host_env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        // Where `/tmp` cannot be its own, programs are told of another place.
+        if self.isolates && is_below_tmp(self.places.data) {
+            env.insert("TMPDIR".into(), self.places.tmp.into());
+        }
         let own = self.spec.env.iter();
         env.extend(own.map(|(name, value)| (name.clone(), value.fill(&self.places))));
         env
@@ -322,11 +328,16 @@ fn sandbox(spec: &Spec, places: &Places<'_>) -> Option<LaunchSandbox> {
     }
     Some(LaunchSandbox {
         files: (!any_files).then_some(SandboxFiles { read: readable, write: writable }),
-        tmp: (!shared_tmp).then(|| places.tmp.into()),
+        tmp: (!shared_tmp && !is_below_tmp(places.data)).then(|| places.tmp.into()),
         capabilities,
         syscalls: syscalls.clone(),
         any_signals: *any_signals,
     })
+}
+
+/// Whether a root is where each service has a folder of its own instead: that would hide it.
+fn is_below_tmp(path: &str) -> bool {
+    path.starts_with("/tmp/") || path.starts_with("/var/tmp/")
 }
 
 /// What tells runtimes of their limits, since they size themselves by the host otherwise: Go

@@ -8,6 +8,7 @@ use stead_core::plan::{
     Check, Digest, Limits, LogLimits, Plan, Probe, Reload, Replace, Restart, Spec, Startup, Stop,
     StopHow, Umask,
 };
+use stead_core::sandbox::Sandbox;
 use stead_core::signal::Signal;
 use stead_core::template::Template;
 
@@ -15,6 +16,7 @@ use crate::leaf::{EnvValue, StopSignal};
 use crate::places::template;
 use crate::problem::Problems;
 use crate::read::Span;
+use crate::sandbox::FleetLoosened;
 
 /// Everything one fleet file describes. Only [`Fleet::parse`] makes one, so every field holds.
 #[derive(Clone, Debug)]
@@ -91,6 +93,8 @@ pub struct Service {
     pub(crate) listen: BTreeMap<String, String>,
     pub(crate) replace: Replace,
     pub(crate) reload: Option<FleetReload>,
+    /// `None` is off.
+    pub(crate) sandbox: Option<FleetLoosened>,
     pub(crate) restart: Restart,
     pub(crate) limits: Limits,
     pub(crate) log: LogLimits,
@@ -327,6 +331,7 @@ impl Service {
                 FleetReload::Hook(hook) => Reload::Hook(fill_all(hook)),
                 FleetReload::Signal(signal) => Reload::Signal(*signal),
             }),
+            sandbox: self.sandbox.as_ref().map_or(Sandbox::Off, |it| it.filled(fill_all)),
             ..Spec::of(Vec::new())
         }
     }

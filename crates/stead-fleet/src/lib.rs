@@ -21,6 +21,7 @@ mod problem;
 mod quantity;
 mod raw;
 mod read;
+mod sandbox;
 mod service;
 mod suggest;
 mod syntax;

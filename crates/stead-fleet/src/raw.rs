@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use stead_core::names::{FleetName, HostName, ServiceName};
 use stead_core::plan::{Umask, When};
+use stead_core::sandbox::Capability;
 use stead_core::units::MilliCpu;
 use toml::de::DeValue;
 
@@ -15,6 +16,7 @@ use crate::leaf::{
 };
 use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size};
 use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, table};
+use crate::sandbox::{AbsolutePath, Strictness, SyscallName, TmpKind};
 
 /// The most instances of one service on one host.
 pub const COUNT_MAX: i64 = 256;
@@ -98,6 +100,8 @@ table! {
         restart: RawRestart,
         /// How an instance is asked to end, before its whole tree is killed.
         stop: RawStop,
+        /// What it may do besides its work: a table that loosens its sandbox, or `off`.
+        sandbox: RawSandbox,
         /// Ceilings of one instance.
         limits: RawLimits,
         /// How much of its output is kept.
@@ -237,6 +241,58 @@ table! {
         hook: Argv,
         /// How long it has until its whole tree is killed; `10s` if it is left out.
         timeout: Lasting<0>,
+    }
+}
+
+table! {
+    /// What the sandbox of a service lets through besides what every service may.
+    RawLoosened, "`sandbox`", r#"{ read = ["/srv/maps"] }"# {
+        /// Files and folders that it may read, and run programs from.
+        read: List<AbsolutePath>,
+        /// Files and folders that it may read and write.
+        write: List<AbsolutePath>,
+        /// Capabilities that its processes have, like `NET_RAW`.
+        capabilities: List<Capability>,
+        /// System calls that are denied to others, like `ptrace`.
+        syscalls: List<SyscallName>,
+        /// `shared` for the `/tmp` of the host; `private` if it is left out.
+        tmp: TmpKind,
+        /// `any` for whatever its account may open; `strict` if it is left out.
+        files: Strictness,
+        /// `any` for whatever its account may signal; `strict` if it is left out.
+        signals: Strictness,
+    }
+}
+
+/// `sandbox` as `off` or as a table.
+#[derive(Debug)]
+pub(crate) enum RawSandbox {
+    Off,
+    On(Box<RawLoosened>),
+}
+
+impl Read for RawSandbox {
+    fn wanted() -> String {
+        "\"off\", or a table,".into()
+    }
+
+    fn example() -> String {
+        RawLoosened::example()
+    }
+
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        if let DeValue::Table(_) = node.value {
+            return RawLoosened::read(node, reader).map(|it| Self::On(Box::new(it)));
+        }
+        if node.value.as_str() == Some("off") {
+            return Some(Self::Off);
+        }
+        reader.wrong_type::<Self>(node);
+        None
+    }
+
+    fn schema() -> Value {
+        json!({ "oneOf": [{ "type": "string", "enum": ["off"] }, RawLoosened::schema()] })
     }
 }
 

@@ -13,8 +13,9 @@ use crate::fleet::{FleetStop, Os, Program, ReleaseFile, Service};
 use crate::leaf::{Argv, EnvValue, StopSignal, Text};
 use crate::places::Known;
 use crate::problem::{Problem, escaped, quoted};
-use crate::raw::{Env, RawService, RawStop, RawVariant};
+use crate::raw::{Env, RawSandbox, RawService, RawStop, RawVariant};
 use crate::read::{At, Field, Named, Reader, Span};
+use crate::sandbox::{AbsolutePath, sandbox};
 
 /// The service; `None` if something is wrong that leaves it without a meaning, which was said.
 pub(crate) fn service(
@@ -55,6 +56,7 @@ pub(crate) fn service(
         replace: replace(raw, !listen.is_empty()),
         listen,
         reload: reload?,
+        sandbox: sandbox(&raw.sandbox),
         restart: restart(raw),
         limits: limits.map_or_else(Limits::default, |limits| Limits {
             memory: limits.memory.value().map(|size| size.0),
@@ -183,6 +185,18 @@ impl<'a> Part<'a, '_, '_> {
                 argv(self.path(&format!("{}.stop.hook", os.as_str())), &stop.hook);
             }
         }
+        let loosened = match raw.sandbox.value() {
+            Some(RawSandbox::On(loosened)) => Some(loosened),
+            Some(RawSandbox::Off) | None => None,
+        };
+        let mut paths: Vec<(String, &At<AbsolutePath>)> = Vec::new();
+        if let Some(loosened) = loosened {
+            for (field, list) in [("read", &loosened.read), ("write", &loosened.write)] {
+                let items = list.value().map_or(&[][..], |list| &list.items);
+                let name = |n: usize| self.path(&format!("sandbox.{field}[{n}]"));
+                paths.extend(items.iter().enumerate().map(|(n, path)| (name(n), path)));
+            }
+        }
         if let Some(directory) = raw.directory.at() {
             found.push((self.path("directory"), directory));
         }
@@ -190,6 +204,11 @@ impl<'a> Part<'a, '_, '_> {
             found
                 .into_iter()
                 .map(|(path, text)| (path, text.span.clone(), text.value.0.as_str()))
+                .chain(
+                    paths.iter().map(|(path, text)| {
+                        (path.clone(), text.span.clone(), text.value.0.as_str())
+                    }),
+                )
                 .chain(self.env_texts("env", &raw.env))
                 .chain(self.variants().flat_map(|(os, own)| {
                     self.env_texts(&format!("{}.env", os.as_str()), &own.env)

@@ -11,6 +11,7 @@ use crate::keeper::{JOURNAL_WAIT_MAX, Keeper};
 impl Keeper {
     pub(crate) fn spawn(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeFork, &self.folder);
+        self.prepare_sandbox(run);
         let begun = begin(self.making(run));
         let (current, held) = match begun {
             Ok(begun) => begun,
@@ -41,6 +42,12 @@ impl Keeper {
         }
     }
 
+    pub(crate) fn prepare_sandbox(&mut self, run: RunId) {
+        let comes = self.instance.beside().is_some_and(|beside| beside.run() == run);
+        let next = self.next.as_ref().filter(|_| comes);
+        self.sandboxes.prepare(&self.folder, next.unwrap_or(&self.launch));
+    }
+
     /// What a run is made of: one that comes by the next launch, in a lane that no other one has.
     pub(crate) fn making(&self, run: RunId) -> Making<'_> {
         let comes = self.instance.beside().is_some_and(|beside| beside.run() == run);
@@ -55,6 +62,7 @@ impl Keeper {
             launch: next.unwrap_or(&self.launch),
             home: self.home.as_ref(),
             sockets: &self.sockets,
+            sandboxes: &self.sandboxes,
             run,
             slot: u8::try_from(slot).unwrap_or(2),
             // Only behind a front are there two ports.

@@ -18,6 +18,7 @@ use stead_wire::file;
 use stead_wire::journal::Lane;
 
 use crate::recover::{MARK_VARIABLE, Running, mark_prefix};
+use crate::sandboxes::Sandboxes;
 use crate::sockets::Sockets;
 
 /// One run, from its fork until nothing of it is left.
@@ -54,6 +55,7 @@ pub(crate) struct Making<'a> {
     pub(crate) launch: &'a Launch,
     pub(crate) home: Option<&'a CgroupHome>,
     pub(crate) sockets: &'a Sockets,
+    pub(crate) sandboxes: &'a Sandboxes,
     pub(crate) run: RunId,
     pub(crate) slot: u8,
     /// It has the second of two ports of each name.
@@ -83,6 +85,8 @@ pub(crate) enum BeginError {
     Fifo(#[source] io::Error),
     #[error("could not take hold of its process")]
     Hold(#[source] io::Error),
+    #[error("its sandbox could not be prepared: {0}")]
+    Sandbox(String),
     #[error("it is to be handed {0}, which could not be opened")]
     Socket(String),
     #[error(transparent)]
@@ -167,6 +171,7 @@ fn make(
         new_privileges: launch.new_privileges,
         stdin: None,
         ends_with_us: false,
+        sandbox: making.sandboxes.of(launch).map_err(BeginError::Sandbox)?,
         out: out.as_fd(),
         err: err.as_fd(),
         cgroup: cgroup.map(AsFd::as_fd),

@@ -173,7 +173,9 @@ impl Disk {
     }
 
     pub(crate) fn set_keep(&self, keep: u64) {
-        self.shared.keep.store(keep, Ordering::Relaxed);
+        if self.shared.keep.swap(keep, Ordering::Relaxed) != keep {
+            self.shared.wakeup.wake();
+        }
     }
 
     /// Readable when [`Self::counts`] is worth reporting.
@@ -259,7 +261,8 @@ impl Worker {
     fn work(mut self) {
         loop {
             let stop = self.shared.stop.load(Ordering::Relaxed);
-            self.retention.set_keep(self.shared.keep.load(Ordering::Relaxed));
+            // What cannot be deleted now is deleted with the next segment that closes.
+            let _ = self.retention.set_keep(self.shared.keep.load(Ordering::Relaxed));
             let journal = self.write_files().and_then(|()| self.write_records());
             let output = self.store_output();
             self.shared.busy_since_ms.store(0, Ordering::Relaxed);

@@ -18,6 +18,8 @@ use crate::{Entered, Options};
 pub(crate) enum EnterError {
     #[error(transparent)]
     Keep(#[from] KeepError),
+    #[error("its sandbox could not be prepared: {0}")]
+    Sandbox(String),
     #[error("could not start it")]
     Spawn(#[source] stead_proc::SpawnError),
     #[error(transparent)]
@@ -46,6 +48,8 @@ pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterErr
     env.extend(second.map_or(&launch.env, |second| &second.env).clone());
     env.extend(std::env::var("TERM").ok().map(|term| ("TERM".to_owned(), term)));
     let cgroup = Cgroup::of_process(entered.pid);
+    let sandbox = crate::sandboxes::prepare(&folder, &launch);
+    let sandbox = sandbox.transpose().map_err(EnterError::Sandbox)?;
     let held = spawn(&SpawnSpec {
         argv: &entered.argv,
         directory: &launch.directory,
@@ -55,6 +59,7 @@ pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterErr
         new_privileges: launch.new_privileges,
         stdin: Some(io::stdin().as_fd()),
         ends_with_us: true,
+        sandbox: sandbox.as_ref(),
         out: io::stdout().as_fd(),
         err: io::stderr().as_fd(),
         cgroup: cgroup.as_ref().map(AsFd::as_fd),

@@ -24,6 +24,7 @@ use crate::disk::{Disk, STUCK_AFTER};
 use crate::faults::CrashPoint;
 use crate::journal_file::{JournalFile, Remembered};
 use crate::recover::{Recovered, recover};
+use crate::sandboxes::Sandboxes;
 use crate::sockets::Sockets;
 use crate::state::Told;
 
@@ -75,6 +76,7 @@ pub(crate) struct Keeper {
     /// Every run of which something may be alive: the one of the phase and the one beside it.
     pub(crate) runs: Vec<Current>,
     pub(crate) sockets: Sockets,
+    pub(crate) sandboxes: Sandboxes,
     pub(crate) disk: Disk,
     pub(crate) told: Told,
     pub(crate) home: Option<CgroupHome>,
@@ -130,6 +132,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         waiting: None,
         fresh_run_waits: false,
         runs: Vec::new(),
+        sandboxes: Sandboxes::default(),
         sockets: Sockets::from_carried(stead_proc::carried_sockets()),
         inputs: VecDeque::new(),
         trim_at: Some(now + TRIM_AFTER),
@@ -288,6 +291,7 @@ impl Keeper {
 
     fn stop(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeStop, &self.folder);
+        self.prepare_sandbox(run);
         let Some(current) = self.find(run) else { return };
         let asked = match &current.unhealthy {
             // A core shows where a run hangs that does not even say that it is well.
@@ -494,7 +498,15 @@ impl Keeper {
 
     fn look_at_requests(&mut self) -> Result<(), KeepError> {
         let report = self.report();
-        self.control.accept(|| report.clone()).map_err(KeepError::Wait)?;
+        let (disk, last_note) = (&self.disk, self.told.last_note);
+        // As for all that is said: what is told to who comes now is written.
+        let hello = || {
+            if !disk.is_stuck() {
+                disk.wait_for(last_note, JOURNAL_WAIT_MAX);
+            }
+            report.clone()
+        };
+        self.control.accept(hello).map_err(KeepError::Wait)?;
         for (asker, request) in self.control.requests() {
             self.carry_out_request(asker, request);
         }

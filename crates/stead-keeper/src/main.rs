@@ -22,6 +22,7 @@ mod recover;
 mod replace;
 mod requests;
 mod retention;
+mod sandboxes;
 mod sockets;
 mod state;
 mod words;

@@ -179,8 +179,9 @@ impl Keeper {
     }
 
     pub(crate) fn reload(&mut self) -> Result<(), String> {
+        let run = self.current().ok_or("nothing runs")?.run;
+        self.prepare_sandbox(run);
         let current = self.current().ok_or("nothing runs")?;
-        let run = current.run;
         let how = current.reload(&self.making(run))?;
         self.note(Event::Reloaded { run: run.0, how });
         Ok(())

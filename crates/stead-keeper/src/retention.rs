@@ -46,8 +46,13 @@ impl Retention {
         Ok((retention, open.into_iter().map(|(_, segment)| segment).collect()))
     }
 
-    pub(crate) fn set_keep(&mut self, keep: u64) {
+    /// Keeps so much from now on, and deletes what is too much for that.
+    pub(crate) fn set_keep(&mut self, keep: u64) -> io::Result<()> {
+        if self.keep == keep {
+            return Ok(());
+        }
         self.keep = keep;
+        self.trim()
     }
 
     /// When a segment is long enough to be closed.
@@ -61,6 +66,10 @@ impl Retention {
         let bytes = len(segment.log_name()) + len(segment.index_name());
         self.closed.push_back((segment, bytes));
         self.closed_bytes += bytes;
+        self.trim()
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
         // Both streams may fill an open segment before the next one closes.
         let room = self.keep.saturating_sub(2 * self.segment_len());
         while self.closed_bytes > room

@@ -161,6 +161,7 @@ impl Keeper {
                 Some(Beside::Coming { .. }) | None => None,
             },
             rejected: self.told.rejected.clone(),
+            unheld: self.sandboxes.unheld(&self.launch),
             holds_sockets: !self.sockets.named().is_empty(),
         }
     }

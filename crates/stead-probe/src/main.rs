@@ -3,6 +3,7 @@
 //! It depends on nothing but the standard library and knows nothing of stead, so that what it shows
 //! is what any service would.
 
+mod hostile;
 mod load;
 mod notify;
 mod serve;
@@ -22,6 +23,7 @@ const USAGE: &str = "usage: stead-probe WHAT [ARGS]
   mark-exit FILE CODE    append `pid` to FILE, then exit with CODE
   chain N TOKEN          start a process that does the same with N - 1, then sleep
   serve [OPTION=VALUE]..  answer HTTP; see serve.rs
+  hostile TRY..          try what no service should be able to do; see hostile.rs
   load OPTION=VALUE..     ask at a fixed rate until standard input ends; see load.rs
   sleep                  sleep";
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         }
         ["chain", left, token] if number(left).is_some() => chain(number(left), token),
         ["serve", ref options @ ..] => serve::serve(options),
+        ["hostile", ref tries @ ..] => hostile::try_all(tries),
         ["load", ref options @ ..] => load::load(options),
         ["sleep"] => sleep(),
         _ => {

@@ -18,6 +18,7 @@ pub use imp::local::{LocalListener, LocalStream};
 pub use imp::memory::{lean_memory, trim_code, trim_memory, trim_stack};
 pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
 pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
+pub use imp::sandbox::{Sandbox, SandboxError};
 pub use imp::sockets::{
     NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, receive_with, session,
 };

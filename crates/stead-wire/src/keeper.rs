@@ -112,6 +112,9 @@ pub struct Report {
     /// The launch that a replacement was to bring and did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejected>,
+    /// What this system cannot hold of its sandbox, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheld: Vec<String>,
     /// It holds sockets that must outlive it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub holds_sockets: bool,

@@ -33,8 +33,7 @@ impl Place {
             std::env::temp_dir().join(format!("stead-serve-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { folder, port }
+        Self { folder, port: free_port() }
     }
 
     /// Writes a fleet of one server with these arguments and fields.
@@ -104,6 +103,19 @@ impl Drop for Place {
             eprintln!("kept for a look: {}", self.folder.display());
         } else {
             let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// A port that nobody has now, and that no connection gets by chance: those begin at 32768.
+fn free_port() -> u16 {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 1000).unwrap() * 10;
+    loop {
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = 20_000 + (first + number) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
     }
 }

@@ -157,7 +157,10 @@ fn a_smaller_cap_takes_effect_without_a_new_keeper() {
     wait_for_line(&rig, flood_lines(flood) - 1);
     assert!(folder_len(&rig) > 39 * MIB);
     rig.launch.log.keep = Bytes(8 * MIB);
+    let before = folder_len(&rig);
     rig.ask(&Request::Update { launch: Box::new(rig.launch.clone()) }).unwrap();
-    // The new run floods again, and old segments go as new ones close.
+    eventually(|| (folder_len(&rig) < before).then_some(())).unwrap();
+    // A new run floods again, and the segment that was open goes as new ones close.
+    rig.ask(&Request::Restart).unwrap();
     eventually(|| (folder_len(&rig) <= 8 * MIB).then_some(())).unwrap();
 }

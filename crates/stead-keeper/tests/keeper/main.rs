@@ -7,4 +7,5 @@ mod ladder;
 mod logs;
 mod replace;
 mod rig;
+mod sandbox;
 mod trees;

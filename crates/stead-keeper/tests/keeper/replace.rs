@@ -11,9 +11,17 @@ use stead_wire::keeper::{Report, Request};
 
 use crate::rig::{Rig, born, eventually, is_alive, probe};
 
-/// A port that nobody has now.
+/// A port that nobody has now, and that no connection gets by chance: those begin at 32768.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 1000).unwrap() * 10;
+    loop {
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = 20_000 + (first + number) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A server that is handed its socket and says that it is ready.

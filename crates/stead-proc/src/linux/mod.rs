@@ -12,6 +12,7 @@ pub(crate) mod poll;
 mod procfs;
 
 pub(crate) mod reaper;
+pub(crate) mod sandbox;
 pub(crate) mod signal;
 pub(crate) mod sockets;
 pub(crate) mod spawn;

@@ -13,6 +13,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use stead_core::launch::Account;
 
 use super::identity::{self, Process};
+use super::sandbox::{RawSandbox, Sandbox};
 
 /// What to start.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct SpawnSpec<'a> {
     pub err: BorrowedFd<'a>,
     /// The folder of the cgroup it begins in.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// `None`: whatever its account may.
+    pub sandbox: Option<&'a Sandbox>,
     /// Sockets that it finds from descriptor 3 on. Where `env` holds `LISTEN_PID`, its value
     /// becomes the pid of the process.
     pub sockets: &'a [BorrowedFd<'a>],
@@ -127,7 +130,7 @@ impl AsFd for ExecProgress {
 }
 
 /// What a child does between gate and program, by number, as its report names it.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 13] = [
     "begin a session",
     "connect its streams",
     "set its groups",
@@ -137,6 +140,10 @@ const STEPS: [&str; 9] = [
     "give up new privileges",
     "run its program",
     "hand over its sockets",
+    "enter its own `/tmp`",
+    "give up capabilities",
+    "keep its capabilities",
+    "enter its sandbox",
 ];
 
 /// Everything the child needs, made before the fork: after it, memory may not be allocated.
@@ -150,6 +157,7 @@ struct Prepared {
     umask: libc::mode_t,
     new_privileges: bool,
     ends_with_us: bool,
+    sandbox: Option<RawSandbox>,
     null: OwnedFd,
     stdin: Option<RawFd>,
     out: RawFd,
@@ -257,6 +265,7 @@ fn prepare(spec: &SpawnSpec<'_>, gate: RawFd, report: RawFd) -> Result<Prepared,
         umask: libc::mode_t::from(spec.umask),
         new_privileges: spec.new_privileges,
         ends_with_us: spec.ends_with_us,
+        sandbox: spec.sandbox.map(Sandbox::raw),
         stdin: spec.stdin.map(|stdin| stdin.as_raw_fd()),
         null: open_null().map_err(SpawnError::Pipe)?,
         out: spec.out.as_raw_fd(),
@@ -317,7 +326,27 @@ unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_ch
         connect_streams(child);
         reset_signals();
         wait_at_gate(child.gate);
+        if !child.new_privileges && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
+            fail(child.report, 6);
+        }
+        if let Some(sandbox) = child.sandbox {
+            if !sandbox.enter_mounts() {
+                fail(child.report, 9);
+            }
+            // Who may gain privileges may not put a filter on once it has none.
+            if child.new_privileges && !sandbox.restrict() {
+                fail(child.report, 12);
+            }
+            if !sandbox.drop_bounds(child.new_privileges) {
+                fail(child.report, 10);
+            }
+        }
         become_account(child);
+        if let Some(sandbox) = child.sandbox
+            && !sandbox.set_capabilities()
+        {
+            fail(child.report, 11);
+        }
         // After the account, whose change takes it back.
         if child.ends_with_us {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
@@ -325,13 +354,16 @@ unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_ch
         if libc::chdir(child.directory.as_ptr()) != 0 {
             fail(child.report, 5);
         }
-        if !child.new_privileges && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
-            fail(child.report, 6);
-        }
         libc::umask(child.umask);
         // Everything of the keeper is close-on-exec already; this holds for what a library opened.
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         hand_over_sockets(child);
+        if let Some(sandbox) = child.sandbox
+            && !child.new_privileges
+            && !sandbox.restrict()
+        {
+            fail(child.report, 12);
+        }
         libc::execve(child.program.as_ptr(), argv.as_ptr(), env.as_ptr());
         fail(child.report, 7)
     }
