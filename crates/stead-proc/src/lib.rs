@@ -18,7 +18,7 @@ pub use imp::identity::{Process, boot_id, is_own_child, start_ms, start_ticks};
 pub use imp::local::{LocalListener, LocalStream};
 pub use imp::memory::{lean_memory, trim_code, trim_memory, trim_stack};
 pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
-pub use imp::ready::{Readiness, Ready};
+pub use imp::ready::{News, Readiness, Ready};
 pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
 pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spawn};
 pub use imp::stream::{Moved, Pipe};

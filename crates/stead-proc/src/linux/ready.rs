@@ -14,10 +14,11 @@ const EVENTS_MAX: usize = 256;
 /// A set of sockets that one thread waits for, each under a number that the caller chose.
 ///
 /// Sockets leave it when they are closed.
-pub struct Ready {
-    epoll: OwnedFd,
-    events: Vec<Event>,
-}
+#[derive(Debug)]
+pub struct Ready(OwnedFd);
+
+/// What one [`Ready::wait`] told of.
+pub struct News(Vec<Event>);
 
 /// That something can be done with a socket, told once for each change. It is a hint: what the
 /// socket says when it is used counts.
@@ -32,8 +33,7 @@ pub struct Readiness {
 
 impl Ready {
     pub fn new() -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, events: Vec::with_capacity(EVENTS_MAX) })
+        Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
     }
 
     /// Tells each time bytes have come, or the end.
@@ -49,7 +49,7 @@ impl Ready {
     /// Tells of room as well from now on, and of what is so already.
     pub fn also_writing(&self, socket: impl AsFd, number: u64) -> io::Result<()> {
         let flags = EDGE | EventFlags::IN | EventFlags::OUT;
-        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(number), flags)?)
+        Ok(epoll::modify(&self.0, socket, EventData::new_u64(number), flags)?)
     }
 
     /// Tells as long as something is there to take, and of several sets that hold the same
@@ -64,46 +64,53 @@ impl Ready {
     }
 
     pub fn remove(&self, socket: impl AsFd) -> io::Result<()> {
-        Ok(epoll::delete(&self.epoll, socket)?)
+        Ok(epoll::delete(&self.0, socket)?)
     }
 
-    /// Waits until something is ready or the time is over; says how many are. Look at them with
-    /// [`Self::at`]. A signal may end it early.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+    /// Waits until something is ready or the time is over. A signal may end it early.
+    pub fn wait(&self, news: &mut News, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         });
-        self.events.clear();
-        let room = rustix::buffer::spare_capacity(&mut self.events);
-        match epoll::wait(&self.epoll, room, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(self.events.len()),
+        news.0.clear();
+        let room = rustix::buffer::spare_capacity(&mut news.0);
+        match epoll::wait(&self.0, room, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// One of those that the last wait told of.
-    pub fn at(&self, index: usize) -> Option<Readiness> {
-        let event = *self.events.get(index)?;
-        let (flags, data) = (event.flags, event.data);
-        let broken = EventFlags::ERR | EventFlags::HUP;
-        let ends = flags.intersects(broken | EventFlags::RDHUP);
-        Some(Readiness {
-            number: data.u64(),
-            readable: ends || flags.contains(EventFlags::IN),
-            writable: flags.intersects(broken | EventFlags::OUT),
-            ends,
-        })
-    }
-
     fn add(&self, socket: impl AsFd, number: u64, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(number), flags)?)
+        Ok(epoll::add(&self.0, socket, EventData::new_u64(number), flags)?)
     }
 }
 
-impl fmt::Debug for Ready {
+impl News {
+    pub fn iter(&self) -> impl Iterator<Item = Readiness> {
+        self.0.iter().map(|event| {
+            let (flags, data) = (event.flags, event.data);
+            let broken = EventFlags::ERR | EventFlags::HUP;
+            let ends = flags.intersects(broken | EventFlags::RDHUP);
+            Readiness {
+                number: data.u64(),
+                readable: ends || flags.contains(EventFlags::IN),
+                writable: flags.intersects(broken | EventFlags::OUT),
+                ends,
+            }
+        })
+    }
+}
+
+impl Default for News {
+    fn default() -> Self {
+        Self(Vec::with_capacity(EVENTS_MAX))
+    }
+}
+
+impl fmt::Debug for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready").field("epoll", &self.epoll).finish_non_exhaustive()
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{
     set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_tcp_nodelay,
     socket_acceptconn, socket_error,
@@ -108,11 +108,11 @@ impl TcpSocket {
     }
 
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<Done> {
-        done(rustix::io::read(&self.0, buffer))
+        done(|| rustix::io::read(&self.0, &mut *buffer))
     }
 
     pub fn write(&self, bytes: &[u8]) -> io::Result<Done> {
-        done(send(&self.0, bytes, SendFlags::NOSIGNAL))
+        done(|| send(&self.0, bytes, SendFlags::NOSIGNAL))
     }
 
     /// Tells the peer that nothing more comes; what is on the way arrives.
@@ -136,10 +136,10 @@ fn family(address: SocketAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }
 
-pub(super) fn done(result: Result<usize, Errno>) -> io::Result<Done> {
-    match result {
+pub(super) fn done(act: impl FnMut() -> Result<usize, Errno>) -> io::Result<Done> {
+    match retry_on_intr(act) {
         Ok(len) => Ok(Done::Bytes(len)),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(Done::Later),
+        Err(Errno::AGAIN) => Ok(Done::Later),
         Err(error) => Err(error.into()),
     }
 }

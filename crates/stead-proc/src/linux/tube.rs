@@ -34,7 +34,7 @@ impl Tube {
     /// Takes in what has come; no bytes are the end of the stream. Later when nothing has come or
     /// the tube is full: only an empty one tells the two apart.
     pub fn fill(&mut self, from: &TcpSocket) -> io::Result<Done> {
-        let filled = done(splice(from, None, &self.into, None, CAPACITY, FLAGS))?;
+        let filled = done(|| splice(from, None, &self.into, None, CAPACITY, FLAGS))?;
         if let Done::Bytes(len) = filled {
             self.held += len;
         }
@@ -43,7 +43,7 @@ impl Tube {
 
     /// Lets out what it holds, as far as there is room.
     pub fn empty(&mut self, to: &TcpSocket) -> io::Result<Done> {
-        let emptied = done(splice(&self.out, None, to, None, self.held, FLAGS))?;
+        let emptied = done(|| splice(&self.out, None, to, None, self.held, FLAGS))?;
         if let Done::Bytes(len) = emptied {
             self.held -= len.min(self.held);
         }
