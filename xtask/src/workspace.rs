@@ -51,6 +51,20 @@ impl Binaries {
         Self::build(&["-p", "stead", "-p", "stead-keeper", "-p", "stead-probe"])
     }
 
+    /// Builds the front, and both ends of its benchmark.
+    pub(crate) fn front() -> Result<Self> {
+        Self::build(&[
+            "-p",
+            "stead-front",
+            "-p",
+            "xtask",
+            "--bin",
+            "stead-front",
+            "--bin",
+            "bench-load",
+        ])
+    }
+
     /// Builds the small programs that the benchmarks start.
     pub(crate) fn probes() -> Result<Self> {
         Self::build(&["-p", "xtask", "--bin", "bench-probe", "--bin", "bench-floor"])

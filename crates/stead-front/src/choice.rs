@@ -59,7 +59,7 @@ pub(crate) struct BackendId(u32);
 pub(crate) struct Client {
     came_at: Millis,
     /// Those that failed it since it last waited.
-    tried: Vec<BackendId>,
+    tried: Vec<SocketAddr>,
     /// Has been failed by all there were, and is counted as waiting.
     waits: bool,
 }
@@ -153,12 +153,12 @@ impl Choice {
 
     /// The backend with the fewest connections that has not failed the client: by preference one
     /// that does not rest, among equals the next in turn.
-    fn best(&self, tried: &[BackendId], now: Millis) -> Option<usize> {
+    fn best(&self, tried: &[SocketAddr], now: Millis) -> Option<usize> {
         let len = self.backends.len();
         let order = (0..len).map(|step| (self.turn + step) % len);
         let free = order.filter(|at| {
             let backend = &self.backends[*at];
-            backend.in_set && !tried.contains(&backend.id)
+            backend.in_set && !tried.contains(&backend.address)
         });
         free.min_by_key(|at| {
             let backend = &self.backends[*at];
@@ -168,8 +168,7 @@ impl Choice {
 
     /// The backend did not take the connection.
     pub(crate) fn failed(&mut self, client: &mut Client, backend: BackendId, now: Millis) {
-        client.tried.push(backend);
-        self.rest(backend, now + REST);
+        client.tried.extend(self.rest(backend, now + REST));
         self.ended(backend);
     }
 
@@ -196,11 +195,11 @@ impl Choice {
         }
     }
 
-    fn rest(&mut self, id: BackendId, until: Millis) {
-        let backend = self.backends.iter_mut().find(|backend| backend.id == id);
-        if let Some(backend) = backend {
-            backend.rests_until = until;
-        }
+    /// Lets a backend rest until then; says which address that is.
+    fn rest(&mut self, id: BackendId, until: Millis) -> Option<SocketAddr> {
+        let backend = self.backends.iter_mut().find(|backend| backend.id == id)?;
+        backend.rests_until = until;
+        Some(backend.address)
     }
 
     pub(crate) fn is_in_set(&self, id: BackendId) -> bool {
