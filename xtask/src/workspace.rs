@@ -43,12 +43,27 @@ pub(crate) struct Binaries {
 impl Binaries {
     /// Builds what is shipped.
     pub(crate) fn shipped() -> Result<Self> {
-        Self::build(&["-p", "stead", "-p", "stead-keeper"])
+        Self::build(&["-p", "stead", "-p", "stead-keeper", "-p", "stead-front"])
     }
 
     /// Builds what is shipped, and the service that the tests keep.
     pub(crate) fn tested() -> Result<Self> {
-        Self::build(&["-p", "stead", "-p", "stead-keeper", "-p", "stead-probe"])
+        let all = ["-p", "stead", "-p", "stead-keeper", "-p", "stead-front", "-p", "stead-probe"];
+        Self::build(&all)
+    }
+
+    /// Builds the front, and both ends of its benchmark.
+    pub(crate) fn front() -> Result<Self> {
+        Self::build(&[
+            "-p",
+            "stead-front",
+            "-p",
+            "xtask",
+            "--bin",
+            "stead-front",
+            "--bin",
+            "bench-load",
+        ])
     }
 
     /// Builds the small programs that the benchmarks start.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::Ended;
 use crate::agent_log::AgentLog;
 use crate::crash::Crash;
+use crate::front::FrontLink;
 use crate::hands::{Done, Job, Start};
 use crate::host::AllWanted;
 use crate::journal::Journal;
@@ -29,6 +30,7 @@ use crate::store::Stored;
 
 mod adopt;
 mod asks;
+pub(crate) mod fronts;
 mod health;
 mod keepers;
 
@@ -70,6 +72,8 @@ pub(crate) struct Agent {
     pub(crate) down: Option<Down>,
     pub(crate) ended: Option<Ended>,
     pub(crate) links: u64,
+    /// The fronts of the plan.
+    pub(crate) fronts: BTreeMap<InstanceName, FrontLink>,
     /// Holds restarts back that live probes ask for, when many do.
     pub(crate) damper: Damper,
     /// What is wrong with the agent itself, by what it concerns.
@@ -145,6 +149,7 @@ impl Agent {
             Message::Done(Done::Started { instance, started }) => {
                 self.keeper_started(&instance, started);
             }
+            Message::Fronted { front, backends } => self.fronted(&front, backends),
             Message::Link { instance, link, said } => self.heard(&instance, link, said),
             Message::Probed { instance, run, probed } => self.probed(&instance, run, probed),
             Message::Sockets { instance, link, sockets } => {
@@ -180,6 +185,7 @@ impl Agent {
                     Message::Ask(Ask::Act { .. } | Ask::Down { .. } | Ask::PutPlan { .. })
                     | Message::ChildEnded
                     | Message::Done(_)
+                    | Message::Fronted { .. }
                     | Message::Link { .. }
                     | Message::Probed { .. }
                     | Message::Sockets { .. },
@@ -210,6 +216,7 @@ impl Agent {
                 Step::Update { instance } => self.update(&instance),
             }
         }
+        self.look_at_fronts();
         self.finish_down(now);
         self.wake_at(now)
     }

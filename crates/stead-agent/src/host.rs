@@ -10,6 +10,7 @@ use stead_core::template::Places;
 use stead_wire::file::mark;
 
 use crate::accounts::{Accounts, Whom};
+use crate::agent::fronts::front_port;
 use crate::layout::Layout;
 use crate::probe::Probes;
 use crate::store::Stored;
@@ -29,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) mark: u32,
     /// What its runs are asked, on the first and the second side.
     pub(crate) probes: Box<[Probes; 2]>,
+    /// The first of the two ports that a front sends connections to.
+    pub(crate) front_port: Option<u16>,
 }
 
 /// Each instance of the plan with its launch, or why it can have none.
@@ -91,7 +94,9 @@ fn wanted(
             isolates: stead_proc::is_root(),
         },
     );
-    Wanted { mark: mark(&launch), launch: Box::new(launch), probes: Box::new(probes) }
+    let front_port = front_port(spec);
+    let mark = mark(&launch);
+    Wanted { mark, launch: Box::new(launch), probes: Box::new(probes), front_port }
 }
 
 /// The variables of a run that come from the host, weakest first.

@@ -40,6 +40,8 @@ pub(crate) struct Kept {
     pub(crate) deaths: Deaths,
     /// What its runs are asked, by the launch they run by; `None` while that is not known.
     pub(crate) probes: Option<Box<[Probes; 2]>>,
+    /// The first of the two ports that a front sends connections to, by the same launch.
+    pub(crate) front_port: Option<u16>,
     /// Whoever asks them now.
     pub(crate) probing: Vec<Probing>,
     /// Duplicates of the sockets that its keeper holds, so that none is lost with it.
@@ -113,6 +115,7 @@ impl Kept {
             asked: Asked::default(),
             deaths: Deaths::default(),
             probes: None,
+            front_port: None,
             probing: Vec::new(),
             sockets: Vec::new(),
             held_back: None,

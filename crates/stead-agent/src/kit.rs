@@ -1,4 +1,4 @@
-//! The kit: the keeper's program under its own digest, so that a build or an upgrade never changes
+//! The kit: stead's own programs under their digest, so that a build or an upgrade never changes
 //! what a running agent starts.
 
 use std::fs;
@@ -10,17 +10,31 @@ use crate::store;
 
 const PROGRAM_MODE: u32 = 0o755;
 
-/// Puts the program into the kit unless it is there, and says where it is.
+/// The program of fronts, beside the keeper's; without it there are no fronts.
+const FRONT: &str = "stead-front";
+
+/// Puts the programs into the kit unless they are there, and says where the keeper's is.
 pub(crate) fn install(layout: &Layout, program: &Path) -> io::Result<PathBuf> {
-    let bytes = fs::read(program)?;
-    let folder = layout.kit(blake3::hash(&bytes).to_hex().as_str());
+    let keeper = fs::read(program)?;
+    let front = fs::read(program.with_file_name(FRONT)).ok();
+    let mut digest = blake3::Hasher::new();
+    digest.update(&keeper);
+    digest.update(front.as_deref().unwrap_or_default());
+    let folder = layout.kit(digest.finalize().to_hex().as_str());
     make_folder(&folder, 0o711)?;
-    let installed = folder.join("stead-keeper");
-    if fs::read(&installed).ok().as_ref() != Some(&bytes) {
-        store::replace(&installed, &bytes)?;
+    if let Some(front) = front {
+        put(&folder.join(FRONT), &front)?;
     }
-    stead_proc::set_mode(&installed, PROGRAM_MODE)?;
+    let installed = folder.join("stead-keeper");
+    put(&installed, &keeper)?;
     Ok(installed)
+}
+
+fn put(installed: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::read(installed).ok().as_deref() != Some(bytes) {
+        store::replace(installed, bytes)?;
+    }
+    stead_proc::set_mode(installed, PROGRAM_MODE)
 }
 
 /// The folder of the kit that this keeper is part of.

@@ -11,6 +11,7 @@
 //! | `link` (task per keeper) | speaks with one keeper | the agent |
 //! | `api::serve` (task), one task per connection | answers requests | clients |
 //! | a task per run that is probed | asks it, tells what the answers amount to | the agent |
+//! | a task per front | tells it who gets connections | the agent, the front |
 //! | `hands` (thread) | writes files, starts keepers, in order | the agent, by `Job` |
 //! | `journal` (thread) | stores what happened | the agent |
 //! | a thread per reader | reads logs and events for one request | its request |
@@ -22,6 +23,7 @@ mod api;
 mod clock;
 mod crash;
 mod events;
+mod front;
 mod hand_over;
 mod hands;
 mod host;

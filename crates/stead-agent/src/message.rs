@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use stead_core::names::InstanceName;
 use stead_proc::NamedSocket;
@@ -27,6 +28,11 @@ pub(crate) enum Message {
     /// Some child has ended.
     ChildEnded,
     Done(Done),
+    /// A front has taken this set of backends.
+    Fronted {
+        front: InstanceName,
+        backends: Vec<SocketAddr>,
+    },
     /// The link with this number says something about its keeper.
     Link {
         instance: InstanceName,

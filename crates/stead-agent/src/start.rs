@@ -212,6 +212,7 @@ fn agent(
         down: None,
         ended: None,
         links: 0,
+        fronts: BTreeMap::new(),
         damper: Damper::new(Millis(stead_proc::boot_ms())),
         troubles: BTreeMap::new(),
         layout,

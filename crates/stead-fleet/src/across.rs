@@ -123,12 +123,38 @@ struct Range<'a> {
     last: u32,
 }
 
+/// What the port of a front is called among those of its service.
+const FRONT: &str = "front";
+
+/// Checks that no service is called as the front of another is.
+pub(crate) fn fronts(services: &[Written<'_>], reader: &mut Reader<'_>) {
+    for written in services.iter().filter(|written| !written.raw.front.is_absent()) {
+        let front = format!("{}-front", written.name.value);
+        let clash = services.iter().find(|other| other.name.value.as_str() == front);
+        if let Some(other) = clash {
+            let what = format!("service `{front}` is called as a front is");
+            let because = format!("`{}` has one, and it is called that", written.name.value);
+            let problem = Problem::new(other.name.span.clone(), what, because, "another name");
+            reader.push(problem.seen_at(written.name.span.clone(), "has a front"));
+        }
+    }
+}
+
 /// Checks that every instance gets ports of its own, and that there are such ports.
 pub(crate) fn ports(services: &[Written<'_>], reader: &mut Reader<'_>) {
     let mut ranges = Vec::new();
     for written in services {
         let entries = written.raw.port.value().map_or(&[][..], |Named(entries)| entries);
         let count = written.raw.count.value().map_or(1, |count| count.0);
+        // Behind a front each instance has two.
+        let count = if written.raw.front.is_absent() { count } else { 2 * count };
+        if let Some(front) = written.raw.front.value()
+            && let Some(At { span, value }) = front.port.at()
+        {
+            let (first, last) = (value.0, value.0);
+            let service = &written.name.value;
+            ranges.push(Range { service, name: FRONT, span, on: &written.on, first, last });
+        }
         for entry in entries {
             let Some(At { span, value }) = &entry.value else { continue };
             let (first, last) = (value.0, value.0 + count - 1);

@@ -97,6 +97,7 @@ fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> 
     };
     across::needs(&written, &names, reader);
     across::ports(&written, reader);
+    across::fronts(&written, reader);
     across::instances(&written, reader);
     let services: Vec<Option<Service>> = written
         .into_iter()

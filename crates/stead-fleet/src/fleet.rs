@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use stead_core::names::{FleetName, HostName, InstanceName, ServiceName};
 use stead_core::plan::{
-    Check, Digest, Limits, LogLimits, Plan, Probe, Reload, Replace, Restart, Spec, Startup, Stop,
-    StopHow, Umask,
+    Check, Digest, Fronted, Limits, LogLimits, Plan, Probe, Reload, Replace, Restart, Spec,
+    Startup, Stop, StopHow, Umask,
 };
 use stead_core::sandbox::Sandbox;
 use stead_core::signal::Signal;
@@ -92,6 +92,7 @@ pub struct Service {
     /// IP addresses by the name of the port.
     pub(crate) listen: BTreeMap<String, String>,
     pub(crate) replace: Replace,
+    pub(crate) front: Option<FleetFront>,
     pub(crate) reload: Option<FleetReload>,
     /// `None` is off.
     pub(crate) sandbox: Option<FleetLoosened>,
@@ -130,6 +131,53 @@ pub(crate) enum FleetStop {
     Hook(Vec<String>),
     Signal(StopSignal),
 }
+
+/// The front of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct FleetFront {
+    pub name: ServiceName,
+    pub port: u16,
+    pub address: String,
+    /// The name of the port that connections are passed on to.
+    pub to: String,
+}
+
+impl FleetFront {
+    /// The one instance of it that a host has.
+    fn instance(&self) -> InstanceName {
+        InstanceName::new(self.name.clone(), 0)
+    }
+
+    /// What the front itself is: a service that stead brings along.
+    fn spec(&self, stop_timeout: Duration) -> Spec {
+        let run = ["{kit}/stead-front", "--control", FRONT_CONTROL, "--state", "backends.json"];
+        let run = run.map(|text| text.parse().expect("its places are known"));
+        let ready = Probe {
+            check: Check::Notify,
+            every: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            failures: 1,
+            successes: 1,
+        };
+        Spec {
+            ports: [(FRONT_PORT.to_owned(), self.port)].into(),
+            listen: [(FRONT_PORT.to_owned(), self.address.clone())].into(),
+            ready: Some(ready),
+            replace: Replace { overlap: true, ..Replace::default() },
+            stop: Stop {
+                how: StopHow::Signal(Signal::Term),
+                timeout: stop_timeout.max(Stop::default().timeout),
+            },
+            ..Spec::of(run.into())
+        }
+    }
+}
+
+/// Where a front takes orders, in the folder it starts in, its own: no path is too long then.
+const FRONT_CONTROL: &str = "control.sock";
+
+/// What the port of a front is called.
+const FRONT_PORT: &str = "front";
 
 #[derive(Clone, Debug)]
 pub(crate) enum FleetReload {
@@ -224,6 +272,9 @@ impl Fleet {
                 let name = InstanceName::new(service.name.clone(), index);
                 instances.insert(name, service.spec(program, index, release.clone()));
             }
+            if let Some(front) = &service.front {
+                instances.insert(front.instance(), front.spec(program.stop_timeout));
+            }
         }
         Plan { fleet: self.name.clone(), host: host.clone(), instances }
     }
@@ -275,7 +326,9 @@ impl Service {
     fn spec(&self, program: &Program, index: u32, release: Option<Digest>) -> Spec {
         let ports = self.ports_of(index);
         let port = |name: &str| ports.get(name).copied();
-        let fill = |text: &String| template(text, port);
+        // Which of two ports a run has is known only when it begins.
+        let early = |name: &str| port(name).filter(|_| self.front.is_none());
+        let fill = |text: &String| template(text, early);
         let fill_all = |texts: &[String]| texts.iter().map(fill).collect::<Vec<_>>();
         let value = |value: &EnvValue| match value {
             EnvValue::Number(number) => Template::literal(number),
@@ -327,6 +380,10 @@ impl Service {
                 .map(|(startup, within)| Startup { probe: probe(startup), within: *within }),
             listen: self.listen.clone(),
             replace: self.replace,
+            fronted: self
+                .front
+                .as_ref()
+                .map(|front| Fronted { by: front.instance(), port: front.to.clone() }),
             reload: self.reload.as_ref().map(|reload| match reload {
                 FleetReload::Hook(hook) => Reload::Hook(fill_all(hook)),
                 FleetReload::Signal(signal) => Reload::Signal(*signal),
@@ -337,8 +394,11 @@ impl Service {
     }
 
     fn ports_of(&self, index: u32) -> BTreeMap<String, u16> {
+        // Behind a front each instance has two of each: one for the run that takes its place.
+        let stride = if self.front.is_some() { 2 } else { 1 };
         let shift = |first: u16| {
-            u16::try_from(u32::from(first) + index).expect("the last port was checked when parsed")
+            let port = u32::from(first) + index * stride;
+            u16::try_from(port).expect("the last port was checked when parsed")
         };
         self.ports.iter().map(|(name, first)| (name.clone(), shift(*first))).collect()
     }

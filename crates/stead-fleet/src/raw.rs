@@ -92,6 +92,8 @@ table! {
         startup: RawStartup,
         /// Ports by name that stead opens itself and hands to each run, with the address.
         listen: Named<PortName, IpText>,
+        /// A front that takes its connections, so that it can be replaced without a gap.
+        front: RawFront,
         /// How a run gives way to a fresh one.
         replace: RawReplace,
         /// How an instance is told to read its configuration again: a signal or a hook.
@@ -194,6 +196,18 @@ impl Read for RawStartup {
             "A run that has not passed by then is restarted; `60s` if it is left out.".into();
         schema["properties"]["within"] = within;
         schema
+    }
+}
+
+table! {
+    /// A front that takes the connections of a service and joins them to its instances.
+    RawFront, "`front`", "{ port = 80 }" {
+        /// The port that it takes connections at.
+        port: Port,
+        /// The IP address that it takes them at; `127.0.0.1` if it is left out.
+        address: IpText,
+        /// The name of the port that they are passed on to; not needed if there is just one.
+        to: PortName,
     }
 }
 

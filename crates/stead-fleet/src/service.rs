@@ -35,6 +35,7 @@ pub(crate) fn service(
     let startup = part.startup(&raw.startup);
     let listen = part.listen();
     let reload = part.reload(systems);
+    let front = part.front(systems);
     let limits = raw.limits.value();
     let keep = raw.log.value().and_then(|log| log.keep.value());
     Some(Service {
@@ -53,7 +54,8 @@ pub(crate) fn service(
         ready: ready?,
         live: live?,
         startup: startup?,
-        replace: replace(raw, !listen.is_empty()),
+        replace: replace(raw, !listen.is_empty() || !raw.front.is_absent()),
+        front: front?,
         listen,
         reload: reload?,
         sandbox: sandbox(&raw.sandbox),

@@ -3,7 +3,7 @@
 //! Options: `port=N` (else the first socket it is handed), `ready-after=MS`, `never-ready`,
 //! `healthz-fails-after=MS`, `crash-after=MS`, `cut` (end at once on TERM), `notify`,
 //! `watchdog-for=MS` (say that it is well, for so long), `hang-health`, `flood-health`,
-//! `drain=MS` (the longest time after TERM).
+//! `drain=MS` (the longest time after TERM), `accept-when-ready` (take no connection before).
 //!
 //! `GET /healthz` tells whether it is ready; any other path is answered with the pid.
 
@@ -83,6 +83,10 @@ pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
             if server.has("cut") || idle || since.elapsed() > drain {
                 std::process::exit(0);
             }
+            thread::sleep(LOOK_EVERY);
+            continue;
+        }
+        if server.has("accept-when-ready") && !server.is_ready() {
             thread::sleep(LOOK_EVERY);
             continue;
         }

@@ -13,10 +13,12 @@ pub use imp::cgroup::{Cgroup, CgroupHome};
 pub use imp::crash::crash;
 pub use imp::detach::{open_files_max, raise_open_files, reap, spawn_bare, spawn_detached};
 pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
+pub use imp::handed::{handed_descriptors, notify};
 pub use imp::identity::{Process, boot_id, is_own_child, start_ms, start_ticks};
 pub use imp::local::{LocalListener, LocalStream};
 pub use imp::memory::{lean_memory, trim_code, trim_memory, trim_stack};
 pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
+pub use imp::ready::{News, Readiness, Ready};
 pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
 pub use imp::sandbox::{Sandbox, SandboxError};
 pub use imp::sockets::{
@@ -24,7 +26,9 @@ pub use imp::sockets::{
 };
 pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spawn};
 pub use imp::stream::{Moved, Pipe};
+pub use imp::tcp::{Done, TcpListening, TcpSocket};
 pub use imp::tcp_owner::holds_connection;
 pub use imp::tree::{ENTERED, Tree, kill_tree, members, newest_marked};
+pub use imp::tube::Tube;
 pub use imp::upgrade::{become_program, carried_state, exec_with_state};
 pub use imp::usage::{Usage, usage};

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod file;
 pub mod frame;
+pub mod front;
 pub mod journal;
 pub mod keeper;
 pub mod log;

@@ -62,8 +62,13 @@ impl Place {
     }
 
     fn instance(&self) -> Value {
+        self.named("web.0")
+    }
+
+    fn named(&self, name: &str) -> Value {
         let status: Value = serde_json::from_str(&self.done(&["status", "--json"])).unwrap();
-        status["instances"][0].clone()
+        let all = status["instances"].as_array().unwrap();
+        all.iter().find(|instance| instance["name"] == name).unwrap().clone()
     }
 
     fn load(&self, kind: &[&str]) -> Load {
@@ -157,6 +162,31 @@ fn a_service_that_takes_its_socket_is_replaced_fifty_times_without_a_lost_reques
     let events = place.done(&["events", "web", "--json"]);
     let replaced = events.lines().filter(|line| line.contains("\"replaced\"")).count();
     assert_eq!(replaced, REPLACEMENTS);
+}
+
+#[test]
+fn a_fronted_service_is_replaced_fifty_times_without_a_lost_request() {
+    let mut place = Place::new("fronted");
+    let backend = free_port();
+    // Each instance has two ports.
+    let fields = format!("{READY}\nfront = {{ port = {} }}\n", place.port);
+    let outer = std::mem::replace(&mut place.port, backend);
+    place.write("\"port={port.http}\", \"ready-after=50\"", &fields);
+    place.port = outer;
+    place.done(&["up", "--detach"]);
+    assert_eq!(place.lost_over(REPLACEMENTS), 0);
+    let events = place.done(&["events", "web", "--json"]);
+    let replaced = events.lines().filter(|line| line.contains("\"replaced\"")).count();
+    assert_eq!(replaced, REPLACEMENTS);
+    // The front is a kept service like any other: killed, it is back, and waiting clients with it.
+    let front = place.named("web-front.0")["pid"].as_u64().unwrap();
+    kill(front);
+    let load = place.load(&["fresh"]);
+    until("another front", || {
+        let now = place.named("web-front.0");
+        (now["phase"] == "up" && now["pid"].as_u64()? != front).then_some(())
+    });
+    assert_eq!(load.end()["lost"], 0);
 }
 
 #[test]

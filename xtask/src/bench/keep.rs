@@ -7,6 +7,7 @@ use std::{env, fs, process};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use super::front::Front;
 use super::peers::{
     Bed, Floor, Oxmgr, Peer, Pm2, Runit, RunitBare, S6, STABLE_AFTER, Stead, Supervisord,
 };
@@ -18,6 +19,8 @@ use crate::workspace::{Binaries, make, scratch};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
+    /// Requests, bytes and latency through the front, beside HAProxy and without either
+    Front(Front),
     /// Crash to next run, memory, start, idle CPU and logs, beside other supervisors
     Keep(Keep),
 }
@@ -76,6 +79,7 @@ const PACKAGES: &[Package] = &[
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
+        Bench::Front(front) => front.run(),
         Bench::Keep(keep) => keep.run(),
     }
 }

@@ -5,6 +5,7 @@
 mod clock;
 mod crowd;
 mod figures;
+mod front;
 mod keep;
 mod latency;
 mod logs;

@@ -26,6 +26,7 @@ impl Agent {
         // What an instance is asked that runs by an old launch stays as it was.
         if let Some(wanted) = wanted.filter(|wanted| wanted.mark == report.launch_mark) {
             kept.probes = Some(wanted.probes.clone());
+            kept.front_port = wanted.front_port;
         }
         let targets: Vec<Target> = runs(kept, report, wanted)
             .into_iter()
@@ -116,6 +117,9 @@ impl Agent {
         let probes = probes_of_coming(kept, coming.launch_mark, coming.second, wanted);
         let ready = probes.and_then(|probes| kept.ready_by(probes, run, said));
         if ready != Some(true) || kept.asked.ready == Some(run) {
+            return;
+        }
+        if !self.front_has_turned(name, kept) {
             return;
         }
         if self.errand(name, Request::Ready { run }, Errand::Ready)

@@ -120,7 +120,7 @@ pub(crate) struct Probing {
     pub(crate) target: Target,
     /// What the answers amount to so far.
     pub(crate) ready: Option<bool>,
-    /// What the last new verdict came with.
+    /// What the last new verdict came with, or the last answer that was no good.
     pub(crate) last: Option<String>,
     /// The run says itself that it has come up.
     pub(crate) said_ready: watch::Sender<bool>,
@@ -251,16 +251,21 @@ impl Asking {
         let mut was_alive = self.target.probes.startup.is_some();
         let mut pace =
             if what.ready { Pace::eager(probe.every) } else { Pace::steady(probe.every) };
+        let mut told = String::new();
         loop {
             let answer = asker.ask(probe.timeout).await;
             let passed = answer.is_ok();
             let last = match answer {
                 Ok(said) | Err(said) => said,
             };
-            if what.ready
-                && let Some(ready) = ready_tally.note(passed, probe.failures, probe.successes)
-            {
-                self.tell(Probed::Ready { ready, last: last.clone() }).await;
+            if what.ready {
+                let verdict = ready_tally.note(passed, probe.failures, probe.successes);
+                // Why it is not ready may change while it is not: a port that refuses, then a 503.
+                let still_not = ready_tally.verdict() == Some(false) && !passed && last != told;
+                if let Some(ready) = verdict.or(still_not.then_some(false)) {
+                    told.clone_from(&last);
+                    self.tell(Probed::Ready { ready, last: last.clone() }).await;
+                }
             }
             if what.live {
                 let limits = live.as_ref().unwrap_or(&probe);

@@ -5,6 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
+
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 128;
+
 /// Takes connections; never blocks.
 #[derive(Debug)]
 pub struct LocalListener(UnixListener);
@@ -21,10 +29,13 @@ impl LocalListener {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => (),
         }
-        let listener = UnixListener::bind(path)?;
-        super::folder::set_mode(path, 0o600)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self(listener))
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // The name gets the mode of its socket: there is no moment at which others could connect.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        bind(&socket, &SocketAddrUnix::new(path)?)?;
+        listen(&socket, BACKLOG)?;
+        Ok(Self(UnixListener::from(socket)))
     }
 
     /// The next connection that waits; `None` when none does.
