@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use stead_core::capacity::Capacity;
 use stead_core::names::InstanceName;
 use stead_core::probe::Damper;
 use stead_core::reconcile::{Seen, SeenInstance, Step, reconcile};
@@ -53,6 +54,7 @@ pub(crate) struct Agent {
     pub(crate) until_down: bool,
     /// The most instances that a plan may hold.
     pub(crate) instances_max: usize,
+    pub(crate) capacity: Capacity,
     /// The keeper that instances are given, inside the kit.
     pub(crate) keeper: PathBuf,
     pub(crate) crash: Crash,

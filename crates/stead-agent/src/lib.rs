@@ -20,6 +20,7 @@ mod accounts;
 mod agent;
 mod agent_log;
 mod api;
+mod capacity;
 mod clock;
 mod crash;
 mod events;
@@ -47,6 +48,7 @@ mod view;
 mod why;
 
 pub use accounts::ACCOUNT_FIRST;
+pub use capacity::capacity;
 pub use crash::CrashPoint;
 pub use kept::KEEPER_REPLACED_WITHIN;
 pub use plan_change::{DOWN_MARGIN, INSTANCES_MAX};

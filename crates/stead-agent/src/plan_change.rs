@@ -88,7 +88,15 @@ impl Agent {
             );
             return Some(stale(because));
         }
-        bad_plan(&put.plan, self.instances_max).map(PutRefused::Bad)
+        if let Some(refusal) = bad_plan(&put.plan, self.instances_max) {
+            return Some(PutRefused::Bad(refusal));
+        }
+        let too_much = self.capacity.refuse(&put.plan)?;
+        Some(PutRefused::Bad(Refusal {
+            what: "the plan was not taken".into(),
+            because: too_much.because,
+            try_this: too_much.try_this,
+        }))
     }
 
     fn change_plan(

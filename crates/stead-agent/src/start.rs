@@ -197,6 +197,7 @@ fn agent(
         host: options.host.clone().unwrap_or_else(host_name),
         until_down: options.until_down,
         instances_max: instances_max(stead_proc::open_files_max()),
+        capacity: crate::capacity(),
         keeper,
         crash: Crash(options.crash_at),
         hands: hands.start(messages.clone())?,

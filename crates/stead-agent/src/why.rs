@@ -32,7 +32,19 @@ fn up(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
     if let Some(why) = unhealthy_before(status, events).or_else(|| newest(events, ended)) {
         told.push_str(&format!("; before that {why}"));
     }
+    if let Some(hit) = limit_hit(status, events) {
+        told.push_str(&format!("; {hit}"));
+    }
     Some(told)
+}
+
+/// What this run has come up against last.
+fn limit_hit(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
+    newest(events, |event, at| {
+        let Event::LimitHit { run, limit, what } = event else { return None };
+        let is_this = *run == status.run;
+        is_this.then(|| format!("it came up against limits.{limit} at {}: {what}", rfc3339(at)))
+    })
 }
 
 /// Why the run before was ended, if it was because it did not serve.
@@ -70,6 +82,11 @@ fn stopping(event: &Event, at: WallMs) -> Option<String> {
 /// How a run ended, or did not begin.
 fn ended(event: &Event, at: WallMs) -> Option<String> {
     let at = rfc3339(at);
+    if let Event::LimitHit { run, limit, what } = event
+        && limit == "memory"
+    {
+        return Some(format!("run {run} came up against limits.memory at {at}: {what}"));
+    }
     if let Event::Exited { run, exit, .. } = event {
         return Some(format!("run {run} ended at {at}: {}", exit.reason));
     }

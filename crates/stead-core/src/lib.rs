@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod capacity;
 pub mod launch;
 pub mod machine;
 pub mod names;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use stead_core::names::{FleetName, HostName, InstanceName, ServiceName};
 use stead_core::plan::{
-    Check, Digest, Fronted, Limits, LogLimits, Plan, Probe, Reload, Replace, Restart, Spec,
-    Startup, Stop, StopHow, Umask,
+    Check, Digest, Fronted, Limits, LogLimits, Plan, Probe, Reload, Replace, Requests, Restart,
+    Spec, Startup, Stop, StopHow, Umask,
 };
 use stead_core::sandbox::Sandbox;
 use stead_core::signal::Signal;
@@ -98,6 +98,7 @@ pub struct Service {
     pub(crate) sandbox: Option<FleetLoosened>,
     pub(crate) restart: Restart,
     pub(crate) limits: Limits,
+    pub(crate) requests: Requests,
     pub(crate) log: LogLimits,
     /// For each system it runs on, and no other.
     pub(crate) programs: BTreeMap<Os, Program>,
@@ -373,6 +374,7 @@ impl Service {
             ready: self.ready.as_ref().map(probe),
             live: self.live.as_ref().map(probe),
             limits: self.limits,
+            requests: self.requests,
             ports: ports.clone(),
             startup: self
                 .startup

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stead_core::names::{FleetName, HostName, NAME_LEN_MAX, NameError, ServiceName};
-use stead_core::plan::When;
+use stead_core::plan::{Enforce, When};
 use stead_core::signal::{SIGNALS, Signal};
 use toml::de::DeValue;
 
@@ -377,6 +377,22 @@ impl FromText for When {
 
     fn text_schema() -> Value {
         json!({ "enum": WHENS.map(|(word, _)| word) })
+    }
+}
+
+const ENFORCES: [(&str, Enforce); 2] = [("must", Enforce::Must), ("best", Enforce::Best)];
+
+impl FromText for Enforce {
+    const WANTED: &'static str = "a word that says whether limits must be kept";
+    const EXAMPLE: &'static str = "best";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let elsewhere = [("best-effort", "best"), ("try", "best"), ("strict", "must")];
+        choice(text, &ENFORCES, &elsewhere)
+    }
+
+    fn text_schema() -> Value {
+        json!({ "enum": ENFORCES.map(|(word, _)| word) })
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use stead_core::names::{FleetName, HostName, ServiceName};
-use stead_core::plan::{Umask, When};
+use stead_core::plan::{Enforce, Umask, When};
 use stead_core::sandbox::Capability;
 use stead_core::units::MilliCpu;
 use toml::de::DeValue;
@@ -106,6 +106,8 @@ table! {
         sandbox: RawSandbox,
         /// Ceilings of one instance.
         limits: RawLimits,
+        /// What one instance is expected to use.
+        requests: RawRequests,
         /// How much of its output is kept.
         log: RawLog,
         /// Services that are started before it and stopped after it.
@@ -319,6 +321,23 @@ table! {
         cpu: MilliCpu,
         /// Processes and threads of the whole tree.
         processes: Whole<1, 4_194_304, 64>,
+        /// Files that each of its processes may hold open.
+        files: Whole<16, 1_073_741_816, 65_536>,
+        /// Its share of the disk when several want it; 100 for one that says nothing.
+        io_weight: Whole<1, 10_000, 200>,
+        /// What becomes of it on a host that cannot keep its limits: `must` refuses it, `best`
+        /// runs it without them; `must` if it is left out.
+        enforce: Enforce,
+    }
+}
+
+table! {
+    /// What one instance is expected to use: a host takes no more than it has.
+    RawRequests, "`requests`", r#"{ memory = "1GiB", cpu = "500m" }"# {
+        /// Memory of the whole tree.
+        memory: Size<MEMORY_MIN>,
+        /// CPU time: `500m` is half a core, `2` two cores.
+        cpu: MilliCpu,
     }
 }
 

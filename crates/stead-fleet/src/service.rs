@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stead_core::names::ServiceName;
-use stead_core::plan::{Limits, LogLimits, Replace, Restart, Stop};
+use stead_core::plan::{Limits, LogLimits, Replace, Requests, Restart, Stop};
 use stead_core::signal::Signal;
 
 use crate::across::told_once;
@@ -64,7 +64,13 @@ pub(crate) fn service(
             memory: limits.memory.value().map(|size| size.0),
             cpu: limits.cpu.value().copied(),
             processes: limits.processes.value().map(|processes| processes.0),
-            ..Limits::default()
+            files: limits.files.value().map(|files| u64::from(files.0)),
+            io_weight: limits.io_weight.value().and_then(|it| u16::try_from(it.0).ok()),
+            enforce: limits.enforce.value().copied().unwrap_or_default(),
+        }),
+        requests: raw.requests.value().map_or_else(Requests::default, |requests| Requests {
+            memory: requests.memory.value().map(|size| size.0),
+            cpu: requests.cpu.value().copied(),
         }),
         log: keep.map_or_else(LogLimits::default, |keep| LogLimits { keep: keep.0 }),
         programs: programs.into_iter().collect::<Option<_>>()?,

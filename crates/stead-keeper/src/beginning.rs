@@ -11,7 +11,7 @@ use crate::keeper::{JOURNAL_WAIT_MAX, Keeper};
 impl Keeper {
     pub(crate) fn spawn(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeFork, &self.folder);
-        self.prepare_sandbox(run);
+        self.prepare_surroundings(run);
         let begun = begin(self.making(run));
         let (current, held) = match begun {
             Ok(begun) => begun,
@@ -42,10 +42,12 @@ impl Keeper {
         }
     }
 
-    pub(crate) fn prepare_sandbox(&mut self, run: RunId) {
+    pub(crate) fn prepare_surroundings(&mut self, run: RunId) {
         let comes = self.instance.beside().is_some_and(|beside| beside.run() == run);
         let next = self.next.as_ref().filter(|_| comes);
-        self.sandboxes.prepare(&self.folder, next.unwrap_or(&self.launch));
+        let launch = next.unwrap_or(&self.launch);
+        self.sandboxes.prepare(&self.folder, launch);
+        self.limiter.prepare(self.home.as_ref(), &launch.limits);
     }
 
     /// What a run is made of: one that comes by the next launch, in a lane that no other one has.
@@ -61,6 +63,7 @@ impl Keeper {
             folder: &self.folder,
             launch: next.unwrap_or(&self.launch),
             home: self.home.as_ref(),
+            limiter: &self.limiter,
             sockets: &self.sockets,
             sandboxes: &self.sandboxes,
             run,

@@ -17,6 +17,7 @@ use stead_proc::{
 use stead_wire::file;
 use stead_wire::journal::Lane;
 
+use crate::limits::{Limiter, Watched};
 use crate::recover::{MARK_VARIABLE, Running, mark_prefix};
 use crate::sandboxes::Sandboxes;
 use crate::sockets::Sockets;
@@ -45,6 +46,8 @@ pub(crate) struct Current {
     pub(crate) watchdog_at: Option<Millis>,
     /// Why it is being restarted, if it did not serve.
     pub(crate) unhealthy: Option<String>,
+    /// What it has come up against.
+    pub(crate) watched: Watched,
     mark: String,
 }
 
@@ -54,6 +57,7 @@ pub(crate) struct Making<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) launch: &'a Launch,
     pub(crate) home: Option<&'a CgroupHome>,
+    pub(crate) limiter: &'a Limiter,
     pub(crate) sockets: &'a Sockets,
     pub(crate) sandboxes: &'a Sandboxes,
     pub(crate) run: RunId,
@@ -83,6 +87,8 @@ pub(crate) enum BeginError {
     Cgroup(#[source] io::Error),
     #[error("could not open its output")]
     Fifo(#[source] io::Error),
+    #[error("{0}")]
+    Limits(String),
     #[error("could not take hold of its process")]
     Hold(#[source] io::Error),
     #[error("its sandbox could not be prepared: {0}")]
@@ -98,6 +104,12 @@ pub(crate) fn begin(making: Making<'_>) -> Result<(Current, Held), BeginError> {
     let slot = u64::from(making.slot);
     let cgroup = making.home.map(|home| home.begin(slot)).transpose();
     let cgroup = cgroup.map_err(BeginError::Cgroup)?;
+    let limited = making.limiter.hold(cgroup.as_ref(), &making.launch.limits);
+    limited.map_err(BeginError::Limits)?;
+    let watched = match making.launch.limits.need_cgroup() {
+        true => Watched::from_now(cgroup.as_ref()),
+        false => Watched::default(),
+    };
     let held = make(&making, cgroup.as_ref(), making.argv(), &making.variables(), true)?;
     let main = Some(held.hold().map_err(BeginError::Hold)?);
     let current = Current {
@@ -114,6 +126,7 @@ pub(crate) fn begin(making: Making<'_>) -> Result<(Current, Held), BeginError> {
         launch_mark: Some(file::mark(making.launch)),
         watchdog_at: None,
         unhealthy: None,
+        watched,
         mark: format!("{}{}", mark_prefix(making.folder), making.run.0),
     };
     Ok((current, held))
@@ -169,6 +182,7 @@ fn make(
         account: launch.account.as_ref(),
         umask: launch.umask.0,
         new_privileges: launch.new_privileges,
+        files: launch.limits.files,
         stdin: None,
         ends_with_us: false,
         sandbox: making.sandboxes.of(launch).map_err(BeginError::Sandbox)?,
@@ -190,6 +204,7 @@ impl Current {
         let run = running.run;
         // A keeper of before there were lanes put runs into its cgroups by their number.
         let slot = running.lane.slot.map_or(run.0 % 2, u64::from);
+        let cgroup = home.map(|home| home.run(slot)).transpose()?;
         Ok(Self {
             run,
             pid: running.pid,
@@ -199,7 +214,8 @@ impl Current {
             main: running.main,
             lost_since: None,
             progress: None,
-            cgroup: home.map(|home| home.run(slot)).transpose()?,
+            watched: Watched::from_now(cgroup.as_ref()),
+            cgroup,
             sweeping: false,
             lane: running.lane,
             launch_mark: running.launch_mark,

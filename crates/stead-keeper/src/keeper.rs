@@ -23,6 +23,7 @@ use crate::current::Current;
 use crate::disk::{Disk, STUCK_AFTER};
 use crate::faults::CrashPoint;
 use crate::journal_file::{JournalFile, Remembered};
+use crate::limits::Limiter;
 use crate::recover::{Recovered, recover};
 use crate::sandboxes::Sandboxes;
 use crate::sockets::Sockets;
@@ -80,6 +81,7 @@ pub(crate) struct Keeper {
     pub(crate) disk: Disk,
     pub(crate) told: Told,
     pub(crate) home: Option<CgroupHome>,
+    pub(crate) limiter: Limiter,
     signals: Signals,
     pub(crate) control: Control,
     /// What is to be fed to the machine, with the event to journal once it was.
@@ -115,7 +117,12 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
     let bytes = std::fs::read("spec.json").map_err(KeepError::ReadSpec)?;
     let launch: Launch = file::decode(LAUNCH_FORMAT, &bytes).map_err(KeepError::Spec)?;
     let (journal, remembered) = JournalFile::open(&folder).map_err(at("open its journal"))?;
-    let home = if options.no_cgroup { None } else { CgroupHome::make(&folder) };
+    let home = match options.no_cgroup {
+        true => Err("it was told to use no cgroup".to_owned()),
+        false => CgroupHome::make(&folder).map_err(|error| error.to_string()),
+    };
+    let limiter = Limiter::new(&home);
+    let home = home.ok();
     let now = Millis(boot_ms());
     let memory = remembered.memory.as_ref();
     let recovered = recover(&folder, memory, &launch, home.as_ref(), &options.faults, now);
@@ -141,6 +148,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         options,
         folder,
         launch,
+        limiter,
         home,
         signals,
     });
@@ -291,7 +299,7 @@ impl Keeper {
 
     fn stop(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeStop, &self.folder);
-        self.prepare_sandbox(run);
+        self.prepare_surroundings(run);
         let Some(current) = self.find(run) else { return };
         let asked = match &current.unhealthy {
             // A core shows where a run hangs that does not even say that it is well.
@@ -381,6 +389,7 @@ impl Keeper {
             self.feed(Input::DeadlinePassed);
         }
         self.look_at_watchdogs(now);
+        self.look_at_limits(now);
         self.look_at_waiting();
         Ok(())
     }
@@ -408,8 +417,9 @@ impl Keeper {
             self.disk.was_active().then_some(DISK_LOOK_EVERY.min(STUCK_AFTER))
         };
         let trim = self.trim_at.map(|at| at - now);
+        let limits = self.limiter.look_at().map(|at| at - now);
         let sweep = sweep.map(|_| SWEEP_LOOK_EVERY);
-        [deadline, sweep, disk, lost_main, trim, watchdog].into_iter().flatten().min()
+        [deadline, sweep, disk, limits, lost_main, trim, watchdog].into_iter().flatten().min()
     }
 
     fn look_at_progress(&mut self) {
@@ -479,8 +489,12 @@ impl Keeper {
         current.progress = None;
         current.lost_since = None;
         current.watchdog_at = None;
-        let exit = crate::state::exit_of(ended);
+        let mut exit = crate::state::exit_of(ended);
+        let out_of_memory = self.look_at_hits(run, Millis(boot_ms()));
         let input = Input::Exited { run, success: exit.is_success(), roll: random() };
+        if out_of_memory {
+            exit.reason.push_str(", out of memory");
+        }
         // How a run ended that is beside the one that is up is no news of the instance.
         if self.instance.beside().is_none_or(|beside| beside.run() != run) {
             self.told.last_exit = Some(exit.clone());

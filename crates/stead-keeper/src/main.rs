@@ -17,6 +17,7 @@ mod enter;
 mod faults;
 mod journal_file;
 mod keeper;
+mod limits;
 mod log_chain;
 mod recover;
 mod replace;

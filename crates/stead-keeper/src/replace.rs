@@ -92,6 +92,7 @@ impl Keeper {
             current.launch_mark = Some(new);
         }
         self.take_over(launch);
+        self.hold_in_place();
     }
 
     /// Makes a launch the one that holds.
@@ -180,7 +181,7 @@ impl Keeper {
 
     pub(crate) fn reload(&mut self) -> Result<(), String> {
         let run = self.current().ok_or("nothing runs")?.run;
-        self.prepare_sandbox(run);
+        self.prepare_surroundings(run);
         let current = self.current().ok_or("nothing runs")?;
         let how = current.reload(&self.making(run))?;
         self.note(Event::Reloaded { run: run.0, how });

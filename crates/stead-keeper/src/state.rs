@@ -161,7 +161,11 @@ impl Keeper {
                 Some(Beside::Coming { .. }) | None => None,
             },
             rejected: self.told.rejected.clone(),
-            unheld: self.sandboxes.unheld(&self.launch),
+            unheld: {
+                let mut unheld = self.sandboxes.unheld(&self.launch);
+                unheld.extend(self.limiter.unkept(&self.launch.limits));
+                unheld
+            },
             holds_sockets: !self.sockets.named().is_empty(),
         }
     }

@@ -9,14 +9,14 @@
 mod imp;
 
 pub use imp::account::{AccountError, account, is_root, own_uid};
-pub use imp::cgroup::{Cgroup, CgroupHome};
+pub use imp::cgroup::{Ceilings, Cgroup, CgroupHome, Hits, Keepable, keepable};
 pub use imp::crash::crash;
 pub use imp::detach::{open_files_max, raise_open_files, reap, spawn_bare, spawn_detached};
 pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
 pub use imp::handed::{handed_descriptors, notify};
 pub use imp::identity::{Process, boot_id, is_own_child, start_ms, start_ticks};
 pub use imp::local::{LocalListener, LocalStream};
-pub use imp::memory::{lean_memory, trim_code, trim_memory, trim_stack};
+pub use imp::memory::{lean_memory, memory_total, trim_code, trim_memory, trim_stack};
 pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
 pub use imp::ready::{News, Readiness, Ready};
 pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};

@@ -74,6 +74,16 @@ pub struct LogStatus {
     pub dropped_bytes: u64,
 }
 
+/// `GET /v1/host`
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Host {
+    pub memory_bytes: u64,
+    /// Thousandths of a core.
+    pub cpu_milli: u32,
+    /// The limits that this host can hold instances to, as the fleet file calls them.
+    pub keeps: Vec<String>,
+}
+
 /// `GET /v1/plan`
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct PlanState {

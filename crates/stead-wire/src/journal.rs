@@ -72,6 +72,12 @@ pub enum Event {
         pid: u32,
         version: String,
     },
+    /// The run has come up against one of its limits: `memory`, `processes` or `cpu`.
+    LimitHit {
+        run: u64,
+        limit: String,
+        what: String,
+    },
     /// The whole tree was killed: it did not end in time, or was left behind.
     Killed {
         run: u64,

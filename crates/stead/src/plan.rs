@@ -45,8 +45,10 @@ pub(crate) struct Changes {
     pub(crate) order: Vec<ServiceName>,
     /// Services whose files are not there and are built by `up`.
     pub(crate) built_on_up: Vec<ServiceName>,
-    /// Fields that are read but not acted on yet, with the services that set them.
-    pub(crate) not_acted_on: BTreeMap<&'static str, Vec<ServiceName>>,
+    /// Limits that this host cannot keep and need not.
+    pub(crate) unkept: Vec<String>,
+    /// Why this host does not take it.
+    pub(crate) refused: Option<String>,
     /// Hosts that are not this machine, which were not looked at.
     pub(crate) not_looked_at: Vec<String>,
 }
@@ -136,6 +138,7 @@ fn compare(
         Address::Local => false,
         Address::Ssh(_) => true,
     });
+    let capacity = stead_agent::capacity();
     Changes {
         fleet: next.fleet.to_string(),
         host: next.host.to_string(),
@@ -145,7 +148,8 @@ fn compare(
         has_agent: true,
         order: order(next),
         built_on_up,
-        not_acted_on: not_acted_on(next),
+        unkept: capacity.unkept(next),
+        refused: capacity.refuse(next).map(|too_much| too_much.because),
         not_looked_at: remote.map(|host| host.name().to_string()).collect(),
         instances,
     }
@@ -185,19 +189,6 @@ fn order(plan: &Plan) -> Vec<ServiceName> {
     let needs =
         plan.instances.iter().map(|(name, spec)| (name.service().clone(), spec.needs.clone()));
     start_order(&needs.collect::<Needs>()).expect("a parsed fleet has no cycle of needs")
-}
-
-fn not_acted_on(plan: &Plan) -> BTreeMap<&'static str, Vec<ServiceName>> {
-    let mut found: BTreeMap<_, Vec<ServiceName>> = BTreeMap::new();
-    for (name, spec) in &plan.instances {
-        if !spec.limits.is_empty() {
-            let services = found.entry("limits").or_default();
-            if services.last() != Some(name.service()) {
-                services.push(name.service().clone());
-            }
-        }
-    }
-    found
 }
 
 impl Changes {

@@ -39,7 +39,7 @@ pub(crate) fn up(service: &str, index: u32) -> InstanceStatus {
 
 /// One instance that is up, one that is not ready, one that waits.
 pub(crate) fn status() -> Status {
-    let not_yet = "`ready` is read, but not acted on yet";
+    let not_yet = "`limits.cpu` cannot be kept here: its cgroups have no such controller";
     let mut slow = up("orders", 0);
     slow.notes = vec![not_yet.into()];
     slow.ready = Some(false);
@@ -97,6 +97,7 @@ pub(crate) fn events() -> Vec<EventLine> {
         Event::KeeperUpgraded { pid: 4601, version: text("0.2.0") },
         Event::SpecChanged,
         Event::Stopping { run: 3, how: text("SIGTERM"), why: text("asked to") },
+        Event::LimitHit { run: 3, limit: text("cpu"), what: text("its threads waited") },
         Event::Killed { run: 3, processes: 2, why: text("left behind") },
         Event::Exited { run: 3, pid: 4701, exit: exit(0) },
         Event::Wanted { goal: Goal::Down },

@@ -13,9 +13,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use stead_core::capacity::{Capacity, Keeps};
 use stead_core::machine::Goal;
 use stead_core::names::InstanceName;
-use stead_wire::api::{Act, ActWhat, Acted, EventLine, LogLine, PlanPut, PlanState, Status, Why};
+use stead_wire::api::{
+    Act, ActWhat, Acted, EventLine, Host, LogLine, PlanPut, PlanState, Status, Why,
+};
 use stead_wire::journal::{Event, Stream};
 use stead_wire::keeper::Request;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -96,6 +99,20 @@ async fn refresh(api: &Api) -> Result<BTreeSet<String>, Refused> {
     }
     refreshed.at = Some(Instant::now());
     Ok(refreshed.silent.clone())
+}
+
+pub(super) async fn host(State(_): State<Api>) -> Result<Json<Host>, Refused> {
+    let Capacity { memory, cpu, keeps } = crate::capacity();
+    let Keeps { memory: by_memory, cpu: by_cpu, processes, io_weight } = keeps;
+    let kept = [
+        ("limits.memory", by_memory),
+        ("limits.cpu", by_cpu),
+        ("limits.processes", processes),
+        ("limits.files", true),
+        ("limits.io_weight", io_weight),
+    ];
+    let keeps = kept.into_iter().filter(|(_, kept)| *kept).map(|(name, _)| name.to_owned());
+    Ok(Json(Host { memory_bytes: memory.0, cpu_milli: cpu.0, keeps: keeps.collect() }))
 }
 
 pub(super) async fn plan(State(api): State<Api>) -> Result<Json<PlanState>, Refused> {

@@ -4,7 +4,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get, post, put};
 use schemars::{Schema, SchemaGenerator};
-use stead_wire::api::{Act, Acted, EventLine, LogLine, PlanPut, PlanState, Refusal, Status, Why};
+use stead_wire::api::{
+    Act, Acted, EventLine, Host, LogLine, PlanPut, PlanState, Refusal, Status, Why,
+};
 
 use super::answers;
 use super::refused::Refused;
@@ -56,7 +58,17 @@ const SINCE: Parameter =
 const FOLLOW: Parameter = query("follow", "boolean", "go on with what happens from now on");
 
 /// Everything that can be asked.
-pub(super) const ROUTES: [Route; 9] = [
+pub(super) const ROUTES: [Route; 10] = [
+    Route {
+        method: "get",
+        path: "/v1/host",
+        summary: "What this host has, and which limits it can keep",
+        parameters: &[],
+        body: None,
+        gives: Gives::Json(SchemaGenerator::subschema_for::<Host>),
+        refusals: &[],
+        answer: || get(answers::host),
+    },
     Route {
         method: "get",
         path: "/v1/status",

@@ -26,8 +26,6 @@ fn a_plan_becomes_instances_that_run_and_going_down_ends_all() {
     let (db, web) = (root.until_up("db.0"), root.until_up("web.0"));
     assert_eq!((db.run, db.restarts, db.ready), (1, 0, Some(true)));
     assert!(web.memory_bytes.is_some() && web.cpu_percent.is_some() && web.keeper_pid.is_some());
-    // The system tells when a process was started to 10 ms.
-    assert!(db.started_at <= web.started_at, "what is needed is started before");
     let answer = root.ask("POST", "/v1/down", "{}");
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert!(![db.pid, web.pid].into_iter().flatten().any(is_alive));

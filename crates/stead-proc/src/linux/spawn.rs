@@ -26,6 +26,8 @@ pub struct SpawnSpec<'a> {
     pub account: Option<&'a Account>,
     pub umask: u16,
     pub new_privileges: bool,
+    /// How many files each of its processes may hold open; `None`: as many as this one's own.
+    pub files: Option<u64>,
     /// `None`: nothing to read.
     pub stdin: Option<BorrowedFd<'a>>,
     /// It is killed when the thread that makes it ends.
@@ -130,7 +132,7 @@ impl AsFd for ExecProgress {
 }
 
 /// What a child does between gate and program, by number, as its report names it.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 14] = [
     "begin a session",
     "connect its streams",
     "set its groups",
@@ -144,6 +146,7 @@ const STEPS: [&str; 13] = [
     "give up capabilities",
     "keep its capabilities",
     "enter its sandbox",
+    "set its limit of open files",
 ];
 
 /// Everything the child needs, made before the fork: after it, memory may not be allocated.
@@ -156,6 +159,7 @@ struct Prepared {
     account: Option<(libc::uid_t, libc::gid_t)>,
     umask: libc::mode_t,
     new_privileges: bool,
+    files: Option<u64>,
     ends_with_us: bool,
     sandbox: Option<RawSandbox>,
     null: OwnedFd,
@@ -264,6 +268,7 @@ fn prepare(spec: &SpawnSpec<'_>, gate: RawFd, report: RawFd) -> Result<Prepared,
         account: spec.account.map(|account| (account.uid, account.gid)),
         umask: libc::mode_t::from(spec.umask),
         new_privileges: spec.new_privileges,
+        files: spec.files,
         ends_with_us: spec.ends_with_us,
         sandbox: spec.sandbox.map(Sandbox::raw),
         stdin: spec.stdin.map(|stdin| stdin.as_raw_fd()),
@@ -339,6 +344,12 @@ unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_ch
             }
             if !sandbox.drop_bounds(child.new_privileges) {
                 fail(child.report, 10);
+            }
+        }
+        if let Some(files) = child.files {
+            let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) != 0 {
+                fail(child.report, 13);
             }
         }
         become_account(child);

@@ -23,6 +23,10 @@ pub(crate) fn line(event: &EventLine, zone: &TimeZone, paint: Paint) -> String {
     )
 }
 
+fn limit_hit(run: u64, limit: &str, what: &str) -> (Tone, String) {
+    (Tone::Warn, format!("run {run} came up against limits.{limit}: {what}"))
+}
+
 /// What happened, and how its colour should be.
 pub(crate) fn sentence(event: &Event) -> (Tone, String) {
     match event {
@@ -59,6 +63,7 @@ pub(crate) fn sentence(event: &Event) -> (Tone, String) {
             let processes_n = plural(u64::from(*processes), "process", "processes");
             (Tone::Warn, format!("run {run}: {processes_n} killed: {why}"))
         }
+        Event::LimitHit { run, limit, what } => limit_hit(*run, limit, what),
         Event::Planned { generation, fleet, instances } => {
             let instances_n = plural(u64::from(*instances), "instance", "instances");
             (Tone::Strong, format!("plan {generation} of fleet {fleet}: {instances_n}"))

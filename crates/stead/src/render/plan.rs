@@ -83,11 +83,11 @@ fn footer(changes: &Changes) -> Vec<String> {
     if !changes.built_on_up.is_empty() {
         lines.push(format!("built by `up`, not by `plan`: {}", join(&changes.built_on_up)));
     }
-    let not_acted_on = changes.not_acted_on.iter();
-    let not_acted_on: Vec<String> =
-        not_acted_on.map(|(field, services)| format!("`{field}` of {}", join(services))).collect();
-    if !not_acted_on.is_empty() {
-        lines.push(format!("read but not acted on yet: {}", not_acted_on.join("; ")));
+    if !changes.unkept.is_empty() {
+        lines.push(format!("not kept on this host: {}", changes.unkept.join("; ")));
+    }
+    if let Some(why) = &changes.refused {
+        lines.push(format!("`up` will be refused: {why}"));
     }
     if !changes.not_looked_at.is_empty() {
         let hosts = changes.not_looked_at.join(", ");
@@ -99,7 +99,7 @@ fn footer(changes: &Changes) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
     use stead_core::reconcile::FieldChange;
 
     fn changes(instances: &[(&str, Change)]) -> Changes {
@@ -115,7 +115,8 @@ mod tests {
             restarted: BTreeSet::new(),
             order: vec![name("db"), name("orders")],
             built_on_up: Vec::new(),
-            not_acted_on: BTreeMap::new(),
+            unkept: Vec::new(),
+            refused: None,
             not_looked_at: Vec::new(),
         }
     }
@@ -142,7 +143,8 @@ mod tests {
         ]);
         changes.restarted.insert("orders.0".parse().unwrap());
         changes.built_on_up = vec!["orders".parse().unwrap()];
-        changes.not_acted_on.insert("ready", vec!["orders".parse().unwrap()]);
+        changes.unkept.push("`limits.cpu` of orders".into());
+        changes.refused = Some("this host cannot keep `limits.memory` of `db`".into());
         changes.has_agent = false;
         changes.not_looked_at.push("win1".into());
         insta::assert_snapshot!("plan", lines(&changes, Paint(false)).join("\n"));

@@ -1,4 +1,8 @@
-//! The cgroup v2 of a run, where the hierarchy is there and may be written.
+//! The cgroup v2 of a run, where the hierarchy is there and may be written, or systemd lets us have
+//! a part of it.
+
+mod ceilings;
+mod scope;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -6,10 +10,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+pub use self::ceilings::{Ceilings, Hits, Keepable};
+
 /// The folder below which an instance's runs have their cgroups.
 #[derive(Debug)]
 pub struct CgroupHome {
     folder: PathBuf,
+    /// It is systemd's: it goes by itself.
+    is_scope: bool,
 }
 
 /// The mode of a cgroup that was killed, so that every later owner knows: kernels from 6.14 on
@@ -25,23 +33,40 @@ pub struct Cgroup {
 }
 
 impl CgroupHome {
-    /// Makes the home of an owner's folder below this process's own cgroup; `None` where that is
-    /// not possible.
-    ///
-    /// Under systemd nothing is made by hand: that hierarchy has one writer, and it is not us.
+    /// Makes the home of an owner's folder, or says why there can be none: below this process's own
+    /// cgroup, or, under systemd, as a scope, which this process enters.
     ///
     /// What shares a cgroup is killed together, so the name holds what no two folders on a host
     /// have in common: device and inode.
-    pub fn make(owner: &Path) -> Option<Self> {
-        if Path::new("/run/systemd/system").exists() {
-            return None;
-        }
-        let meta = owner.metadata().ok()?;
-        let name = owner.file_name()?.to_str()?;
-        let folder = own_cgroup()?.join(format!("stead-{name}-{:x}-{:x}", meta.dev(), meta.ino()));
-        fs::create_dir_all(&folder).ok()?;
+    pub fn make(owner: &Path) -> io::Result<Self> {
+        let meta = owner.metadata()?;
+        let name = owner.file_name().and_then(|name| name.to_str()).unwrap_or("instance");
+        let name = format!("stead-{name}-{:x}-{:x}", meta.dev(), meta.ino());
+        let none = || io::Error::other("there is no cgroup v2");
+        let manager = scope::manager();
+        let folder = match manager {
+            Some(manager) => scope::join(manager, &name, &v2_mount().ok_or_else(none)?)?,
+            None => own_cgroup().ok_or_else(none)?.join(name),
+        };
+        fs::create_dir_all(&folder)?;
         // Without cgroup.kill (kernels before 5.14) it is no better than the other way.
-        folder.join("cgroup.kill").exists().then_some(Self { folder })
+        if !folder.join("cgroup.kill").exists() {
+            return Err(io::Error::other("its cgroups have no `cgroup.kill`"));
+        }
+        Ok(Self { folder, is_scope: manager.is_some() })
+    }
+
+    /// What runs can be held to. Asked for the first time, it makes that so.
+    pub fn keepable(&self) -> Keepable {
+        if let Some(parent) = self.folder.parent().filter(|_| !self.is_scope) {
+            ceilings::enable(parent);
+        }
+        ceilings::enable(&self.folder)
+    }
+
+    /// Whether runs were ever held to anything.
+    pub fn is_limited(&self) -> bool {
+        ceilings::enabled(&self.folder) != Keepable::default()
     }
 
     /// The cgroup for a run that is about to begin, in a slot that no living run has.
@@ -70,9 +95,11 @@ impl CgroupHome {
         Ok(Cgroup { folder, held })
     }
 
-    /// Removes the home with both cgroups, if nothing is left in them.
+    /// Removes the home with its cgroups, if nothing is left in them.
     pub fn remove(&self) {
-        remove_below(&self.folder);
+        if !self.is_scope {
+            remove_below(&self.folder);
+        }
     }
 }
 
@@ -93,7 +120,30 @@ fn v2_mount() -> Option<PathBuf> {
     Some(PathBuf::from(mounts.lines().find(is_v2)?.split(' ').nth(1)?))
 }
 
+/// What runs of this process's user can be held to on this host, whoever keeps them.
+pub fn keepable() -> Keepable {
+    let Some(mount) = v2_mount() else { return Keepable::default() };
+    match scope::manager() {
+        Some(manager) => {
+            let folder = scope::manager_cgroup(manager, &mount);
+            let list = fs::read_to_string(folder.join("cgroup.controllers"));
+            Keepable::of_list(&list.unwrap_or_default())
+        }
+        None => own_cgroup().map_or_else(Keepable::default, |folder| ceilings::enable(&folder)),
+    }
+}
+
 impl Cgroup {
+    /// Holds what is in it to these from now on.
+    pub fn hold_to(&self, ceilings: &Ceilings) -> io::Result<()> {
+        ceilings.apply(&self.folder)
+    }
+
+    /// How often what is or was in it came up against its ceilings.
+    pub fn hits(&self) -> Hits {
+        ceilings::hits(&self.folder)
+    }
+
     /// The run's cgroup that a process is in, if it is in one that a [`CgroupHome`] made.
     pub fn of_process(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
