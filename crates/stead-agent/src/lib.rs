@@ -39,6 +39,7 @@ mod meter;
 mod names;
 mod plan_change;
 mod probe;
+mod shutdown;
 mod start;
 mod status;
 mod store;

@@ -146,7 +146,15 @@ async fn be(
     tokio::spawn(tell_of_children(children, messages.clone()));
     let (end, ending) = watch::channel(());
     let serving = serve(&agent, listener, messages, ending);
+    // Whoever started it may wait for this.
+    if let Err(error) = stead_proc::notify("READY=1") {
+        agent.log.say(&format!("cannot say that it is ready: {error}"));
+    }
     let ended = agent.run(&mut waiting, pin!(ends.next())).await;
+    if ended == Ended::Signalled && stead_proc::host_ends() {
+        agent.log.say("the host goes down: all services are told to end");
+        agent.end_host();
+    }
     agent.say_ended(&ended);
     drop(end);
     agent.answer_last(&mut waiting, serving, &ended).await;

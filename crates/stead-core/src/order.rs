@@ -34,6 +34,19 @@ pub fn start_order(needs: &Needs) -> Result<Vec<ServiceName>, Cycle> {
     Ok(ordered)
 }
 
+/// Those of the services that are left which may end now: no other one that is left needs them.
+/// Where some need each other in a ring, all may: nothing else would ever end them.
+pub fn may_end(needs: &Needs, left: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
+    let is_needed = |service: &ServiceName| {
+        left.iter().any(|other| {
+            other != service && needs.get(other).is_some_and(|needs| needs.contains(service))
+        })
+    };
+    let free: BTreeSet<ServiceName> =
+        left.iter().filter(|service| !is_needed(service)).cloned().collect();
+    if free.is_empty() { left.clone() } else { free }
+}
+
 /// Follows unplaced needs from the first unplaced service until one comes up again.
 fn find_cycle(needs: &Needs, placed: &BTreeSet<ServiceName>) -> Cycle {
     let open = |service: &&ServiceName| needs.contains_key(*service) && !placed.contains(*service);
@@ -53,6 +66,21 @@ fn find_cycle(needs: &Needs, placed: &BTreeSet<ServiceName>) -> Cycle {
 mod tests {
     use super::*;
     use alloc::vec;
+
+    #[test]
+    fn what_is_needed_ends_after_all_that_need_it() {
+        let graph = needs(&[("web", &["api", "db"]), ("api", &["db"]), ("db", &[]), ("cron", &[])]);
+        let mut left: BTreeSet<ServiceName> = graph.keys().cloned().collect();
+        let mut waves = Vec::new();
+        while !left.is_empty() {
+            let wave = may_end(&graph, &left);
+            left.retain(|service| !wave.contains(service));
+            waves.push(wave.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(" "));
+        }
+        assert_eq!(waves, ["cron web", "api", "db"]);
+        let ring = needs(&[("a", &["b"]), ("b", &["a"])]);
+        assert_eq!(may_end(&ring, &ring.keys().cloned().collect()).len(), 2);
+    }
 
     fn needs(pairs: &[(&str, &[&str])]) -> Needs {
         let name = |text: &str| text.parse::<ServiceName>().unwrap();

@@ -249,6 +249,16 @@ pub(crate) struct EventsArgs {
 pub(crate) enum AgentCommand {
     /// Be the agent of this root, in the foreground
     Run(AgentRunArgs),
+    /// Make the agent a service of systemd, from the boot on; or upgrade it to this version
+    ///
+    /// Services run on while an agent is installed, upgraded or removed. An upgrade whose agent
+    /// does not answer is taken back.
+    Install,
+    /// Take the agent out of systemd; what it keeps runs on
+    Uninstall,
+    /// Go back to the programs of before
+    #[command(hide = true)]
+    Revert,
     /// Show the agent itself
     Status {
         /// Print JSON

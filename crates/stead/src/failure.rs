@@ -39,6 +39,8 @@ pub(crate) enum Failure {
     Build { service: String, command: String, why: String },
     #[error("the keeper's program `{}` cannot be run", keeper.display())]
     Exec { keeper: PathBuf, source: io::Error },
+    #[error("could not {step}")]
+    Install { step: String, why: String },
     #[error("`{file}` is not a valid fleet file")]
     FleetFile { file: String, rendered: String },
     #[error("the fleet file `{}` cannot be read", path.display())]
@@ -98,6 +100,7 @@ impl Failure {
             | Self::Agent { .. }
             | Self::AgentDenied { .. }
             | Self::Exec { .. }
+            | Self::Install { .. }
             | Self::KeeperMissing { .. }
             | Self::NoLocalHost
             | Self::OtherFleet { .. }
@@ -130,6 +133,7 @@ impl Failure {
             Self::AgentRefused { refusal, .. } => vec![refusal.because.clone()],
             Self::AgentSilent { waited_s } => vec![format!("it said nothing for {waited_s} s")],
             Self::AgentStart { why, .. } => vec![why.clone()],
+            Self::Install { why, .. } => vec![why.clone()],
             Self::Build { command, why, .. } => vec![format!("`{command}` ended with {why}")],
             Self::KeeperMissing { looked_at } => {
                 vec![format!("`{}` is not a program", looked_at.display())]
@@ -193,6 +197,9 @@ impl Failure {
                 "do it again; if it stays so, kill the agent: services run on"
             }
             Self::AgentStart { .. } => "`stead agent run` shows in the foreground what holds it up",
+            Self::Install { .. } => {
+                "`systemctl status stead-agent` tells more; `stead up` needs no systemd"
+            }
             Self::Build { .. } => "mend what its output names; nothing was changed",
             Self::FleetRead { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "name the file, `stead up path/to/stead.toml`, or write one"

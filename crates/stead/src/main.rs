@@ -8,6 +8,7 @@ mod exec;
 mod exit;
 mod failure;
 mod fleet_file;
+mod install;
 mod interrupts;
 mod manual;
 mod moment;
@@ -75,6 +76,9 @@ fn main() -> ExitCode {
 fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Agent(AgentCommand::Run(args)) => agent::run(ctx, args),
+        Command::Agent(AgentCommand::Install) => wait_for(install::install(ctx)),
+        Command::Agent(AgentCommand::Uninstall) => install::uninstall(ctx),
+        Command::Agent(AgentCommand::Revert) => install::revert(ctx),
         Command::Agent(AgentCommand::Status { json }) => wait_for(show::agent(ctx, json)),
         Command::Completions { shell } => manual::completions(&mut ctx.screen, shell),
         Command::Down(args) => attend(async |ints| act::down(ctx, ints, args.wait).await),

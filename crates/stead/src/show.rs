@@ -16,6 +16,7 @@ use crate::names;
 use crate::progress::Progress;
 use crate::render;
 use crate::render::log::LogView;
+use crate::screen::Tone;
 use crate::screen::{Screen, one_line};
 
 /// So many bytes are written at a time, where more come at once.
@@ -49,11 +50,16 @@ pub(crate) async fn watch(client: &Client, progress: &mut Progress<'_>) -> Resul
 }
 
 pub(crate) async fn agent(ctx: &mut Context, json: bool) -> Result<(), Failure> {
-    let status: Status = ctx.client()?.get("/v1/status").await?;
+    let client = ctx.client()?;
+    let status: Status = client.get("/v1/status").await?;
     if json {
         return ctx.screen.json(&status.agent);
     }
-    let lines = render::status::agent_lines(&status.host, &status.agent, ctx.screen.paint);
+    let mut lines = render::status::agent_lines(&status.host, &status.agent, ctx.screen.paint);
+    if let Some(is_enabled) = crate::install::starts_at_boot(client.root()) {
+        let at_boot = if is_enabled { "yes" } else { "no; `stead agent install` makes it so" };
+        lines.push(format!("{} {at_boot}", ctx.screen.paint.paint(Tone::Dim, "at boot ")));
+    }
     ctx.screen.write(&format!("{}\n", lines.join("\n")))
 }
 

@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub use self::ceilings::{Ceilings, Hits, Keepable};
+pub use self::scope::host_ends;
 
 /// The folder below which an instance's runs have their cgroups.
 #[derive(Debug)]

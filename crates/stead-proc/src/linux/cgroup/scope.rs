@@ -47,6 +47,17 @@ pub(super) fn manager() -> Option<Manager> {
     }
 }
 
+/// Whether the host, or the session of this user, is going down.
+pub fn host_ends() -> bool {
+    let Some(manager) = manager() else { return false };
+    let mut systemctl = Command::new("/usr/bin/systemctl");
+    if let Manager::User { uid } = manager {
+        systemctl.env("XDG_RUNTIME_DIR", format!("/run/user/{uid}")).arg("--user");
+    }
+    let output = systemctl.arg("is-system-running").stdin(Stdio::null()).output();
+    output.is_ok_and(|output| output.stdout.starts_with(b"stopping"))
+}
+
 /// The cgroup of the manager itself.
 pub(super) fn manager_cgroup(manager: Manager, mount: &Path) -> PathBuf {
     match manager {

@@ -1,0 +1,9 @@
+//! Machines for tests that need a whole one.
+//!
+//! It knows nothing of stead: it boots a machine, puts files there and runs commands.
+
+mod image;
+mod vm;
+
+pub use image::{Image, missing_programs};
+pub use vm::{Said, Vm};
