@@ -32,6 +32,17 @@ const PACKAGES: &[Package] = &[
         reason: "a service in Go is kept up like one in Rust",
     },
     Package {
+        name: "mmdebstrap",
+        program: "mmdebstrap",
+        reason: "makes the disk of a VM with systemd",
+    },
+    Package { name: "openssh-client", program: "ssh", reason: "commands a VM" },
+    Package {
+        name: "qemu-system-x86",
+        program: "qemu-system-x86_64",
+        reason: "boots a VM with systemd, cgroups and an end of its own",
+    },
+    Package {
         name: "nginx",
         program: "nginx",
         reason: "a foreign service that forks workers and reopens its logs",

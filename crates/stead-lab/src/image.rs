@@ -17,8 +17,7 @@ const DISK: &str = "4G";
 const RECIPE: u32 = 1;
 
 /// What making and booting it takes.
-const PROGRAMS: [&str; 5] =
-    ["mmdebstrap", "mkfs.ext4", "qemu-system-x86_64", "ssh-keygen", "ssh"];
+const PROGRAMS: [&str; 5] = ["mmdebstrap", "mkfs.ext4", "qemu-system-x86_64", "ssh-keygen", "ssh"];
 
 /// A disk with its kernel and the key that opens it.
 #[derive(Clone, Debug)]

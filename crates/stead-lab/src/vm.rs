@@ -62,7 +62,17 @@ impl Vm {
         qemu.args(["-c", UNTIL_WE_END, "qemu", "qemu-system-x86_64"]);
         // Not KVM: where it is there and does not work, a guest hangs without a word.
         qemu.args(["-accel", "tcg,thread=multi"]);
-        qemu.args(["-cpu", "max", "-m", "1024", "-smp", "2", "-display", "none", "-no-user-config"]);
+        qemu.args([
+            "-cpu",
+            "max",
+            "-m",
+            "1024",
+            "-smp",
+            "2",
+            "-display",
+            "none",
+            "-no-user-config",
+        ]);
         qemu.arg("-kernel").arg(self.image.file("vmlinuz"));
         qemu.arg("-initrd").arg(self.image.file("initrd"));
         qemu.args(["-append", "root=/dev/vda rw console=ttyS0 quiet panic=-1"]);
@@ -145,7 +155,8 @@ impl Vm {
 
     /// Writes a file, with its mode.
     pub fn put(&self, from: &Path, to: &str, mode: u32) -> io::Result<()> {
-        let script = format!("cat > '{to}.new' && chmod {mode:o} '{to}.new' && mv '{to}.new' '{to}'");
+        let script =
+            format!("cat > '{to}.new' && chmod {mode:o} '{to}.new' && mv '{to}.new' '{to}'");
         let mut ssh = self.ssh();
         let status = ssh
             .arg("root@127.0.0.1")

@@ -117,7 +117,8 @@ fn free_port() -> u16 {
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 1000).unwrap() * 10;
     loop {
-        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // Behind a front, an instance has the one above, too.
+        let number = NEXT.fetch_add(2, std::sync::atomic::Ordering::Relaxed);
         let port = 20_000 + (first + number) % 10_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;

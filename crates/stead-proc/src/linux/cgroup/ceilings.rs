@@ -82,10 +82,11 @@ impl Ceilings {
     pub(super) fn apply(&self, folder: &Path) -> io::Result<()> {
         let number = |value: Option<u64>| value.map_or("max".to_owned(), |value| value.to_string());
         let quota = self.cpu.map(|milli| u64::from(milli) * CPU_PERIOD_US / 1000);
-        let write = |name: &str, text: &str| {
-            let path = folder.join(name);
-            // A controller that is not there has no file.
-            if path.exists() { fs::write(path, text) } else { Ok(()) }
+        let set = |name: &str, text: &str| fs::write(folder.join(name), text);
+        // A controller that is not there has no file, and then there is no ceiling to take away.
+        let write = |name: &str, text: &str| match folder.join(name).exists() {
+            true => set(name, text),
+            false => Ok(()),
         };
         write("memory.max", &number(self.memory))?;
         // Else what is above the ceiling would go to the disk, and the host would crawl.
@@ -94,7 +95,10 @@ impl Ceilings {
         write("memory.oom.group", if self.memory.is_some() { "1" } else { "0" })?;
         write("cpu.max", &format!("{} {CPU_PERIOD_US}", number(quota)))?;
         write("pids.max", &number(self.processes.map(u64::from)))?;
-        write("io.weight", &format!("default {}", self.io_weight.unwrap_or(IO_WEIGHT)))
+        match self.io_weight {
+            Some(weight) => set("io.weight", &format!("default {weight}")),
+            None => write("io.weight", &format!("default {IO_WEIGHT}")),
+        }
     }
 }
 
@@ -164,7 +168,7 @@ mod tests {
             memory: Some(1 << 20),
             cpu: Some(1500),
             processes: Some(7),
-            io_weight: Some(9),
+            io_weight: None,
         };
         all.apply(&folder).unwrap();
         assert_eq!(read(), ["1048576", "0", "1", "150000 100000", "7"]);
