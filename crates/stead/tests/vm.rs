@@ -140,10 +140,10 @@ run = {EAT}
 run = ["/bin/sh", "-c", "while :; do :; done"]
 limits.cpu = "200m"
 [service.processes]
-run = ["/usr/bin/perl", "-e", "for (1..40) {{{{ $p = fork; sleep 1000 if defined $p and !$p }}}} sleep 1000"]
+run = ["/usr/bin/perl", "-e", "for (1..40) {{{{ $p = fork; sleep 999 if defined $p && !$p }}}} sleep"]
 limits.processes = 20
 [service.files]
-run = ["/usr/bin/perl", "-e", "$|=1; for (1..99) {{{{ open($f[$_], '<', '/dev/null') or print \"$_: $!\n\" }}}} sleep 1000"]
+run = ["/usr/bin/perl", "-e", "for (1..99) {{{{ open($f[$_], '<', '/dev/null') or warn $! }}}} sleep"]
 limits.files = 32
 "#
     );
