@@ -63,7 +63,8 @@ impl Image {
 fn make(folder: &Path) -> io::Result<()> {
     run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", "key"]), folder)?;
     let hooks = [
-        "key=$PWD/key.pub; cd \"$1/root\" && mkdir -p -m 700 .ssh && cp \"$key\" .ssh/authorized_keys",
+        "key=$PWD/key.pub; cd \"$1/root\" && mkdir -p -m 700 .ssh && \
+            cp \"$key\" .ssh/authorized_keys",
         "printf '[Match]\\nName=en*\\n[Network]\\nDHCP=yes\\n' \
             > \"$1/etc/systemd/network/all.network\"",
         "chroot \"$1\" systemctl enable systemd-networkd ssh",

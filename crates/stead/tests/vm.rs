@@ -123,7 +123,7 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-const EAT: &str = r#"["/usr/bin/perl", "-e", "$x = 'a' x (200 << 20); print 'ate'; sleep 1000"]"#;
+const EAT: &str = r#"["perl", "-e", "$x = 'a' x (200 << 20); print 'ate'; sleep 1000"]"#;
 
 #[test]
 fn limits_of_every_kind_are_hit_and_named() {
@@ -140,10 +140,10 @@ run = {EAT}
 run = ["/bin/sh", "-c", "while :; do :; done"]
 limits.cpu = "200m"
 [service.processes]
-run = ["/usr/bin/perl", "-e", "for (1..40) {{{{ $p = fork; sleep 999 if defined $p && !$p }}}} sleep"]
+run = ["perl", "-e", "for (1..40) {{{{ $p = fork; sleep 999 if defined $p && !$p }}}} sleep"]
 limits.processes = 20
 [service.files]
-run = ["/usr/bin/perl", "-e", "for (1..99) {{{{ open($f[$_], '<', '/dev/null') or warn $! }}}} sleep"]
+run = ["perl", "-e", "for (1..99) {{{{ open($f[$_], '<', '/dev/null') or warn $! }}}} sleep"]
 limits.files = 32
 "#
     );
