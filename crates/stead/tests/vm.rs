@@ -1,5 +1,7 @@
 //! A whole machine with systemd: scopes, limits, boots and ends. One VM, one claim after the other.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
