@@ -22,6 +22,11 @@ pub(crate) struct Test {
 
 const PACKAGES: &[Package] = &[
     Package {
+        name: "default-jdk-headless",
+        program: "javac",
+        reason: "a service in Java is kept up like one in Rust",
+    },
+    Package {
         name: "e2fsprogs",
         program: "mkfs.ext4",
         reason: "a small file system of its own can be full or frozen",
@@ -30,6 +35,31 @@ const PACKAGES: &[Package] = &[
         name: "golang-go",
         program: "go",
         reason: "a service in Go is kept up like one in Rust",
+    },
+    Package {
+        name: "gunicorn",
+        program: "gunicorn",
+        reason: "a service in Python that forks workers",
+    },
+    Package {
+        name: "nodejs",
+        program: "node",
+        reason: "a service in Node, and PM2's files, which are programs",
+    },
+    Package {
+        name: "postgresql",
+        program: "pg_ctlcluster",
+        reason: "a foreign service that wants an account with a name",
+    },
+    Package {
+        name: "prometheus",
+        program: "prometheus",
+        reason: "a foreign service that reloads on a signal",
+    },
+    Package {
+        name: "rabbitmq-server",
+        program: "rabbitmqctl",
+        reason: "a foreign service that leaves a helper behind",
     },
     Package {
         name: "mmdebstrap",

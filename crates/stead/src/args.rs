@@ -53,6 +53,10 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Show every instance: phase, pid, restarts, memory, CPU, release
     Status(StatusArgs),
+    /// Write a fleet file from systemd units, PM2, NSSM, WinSW or a Procfile
+    ///
+    /// What could not be carried over is listed in the comments of each service.
+    Import(ImportArgs),
     /// Show what services wrote, merged across instances by time
     ///
     /// On a terminal control characters are shown, not obeyed: escape looks like ^[. Into a pipe or
@@ -243,6 +247,31 @@ pub(crate) struct EventsArgs {
     /// Print newline-delimited JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// Units by name (`nginx`, `postgresql@15-main`) or path, `ecosystem.config.js` or its JSON,
+    /// what `nssm dump NAME` printed, WinSW's XML, a Procfile
+    #[arg(required = true, value_name = "FROM")]
+    pub(crate) from: Vec<String>,
+
+    /// What it is, where the name does not tell
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<ImportKind>,
+
+    /// Write the fleet file there, instead of printing it; a file that is there stays
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ImportKind {
+    Nssm,
+    Pm2,
+    Procfile,
+    Systemd,
+    Winsw,
 }
 
 #[derive(Debug, Subcommand)]

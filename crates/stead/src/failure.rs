@@ -39,6 +39,8 @@ pub(crate) enum Failure {
     Build { service: String, command: String, why: String },
     #[error("the keeper's program `{}` cannot be run", keeper.display())]
     Exec { keeper: PathBuf, source: io::Error },
+    #[error("`{from}` cannot be imported")]
+    Import { from: String, why: String },
     #[error("could not {step}")]
     Install { step: String, why: String },
     #[error("`{file}` is not a valid fleet file")]
@@ -88,7 +90,7 @@ impl Failure {
         match self {
             Self::OutputClosed => Exit::Done,
             Self::AgentAnswer { .. } | Self::Runtime { .. } => Exit::Bug,
-            Self::Manual { .. } | Self::Output { .. } => Exit::Refused,
+            Self::Import { .. } | Self::Manual { .. } | Self::Output { .. } => Exit::Refused,
             Self::NoRoot | Self::UnknownName { .. } => Exit::Usage,
             Self::FleetFile { .. } | Self::FleetRead { .. } => Exit::BadFleetFile,
             Self::AgentLost { .. }
@@ -133,7 +135,7 @@ impl Failure {
             Self::AgentRefused { refusal, .. } => vec![refusal.because.clone()],
             Self::AgentSilent { waited_s } => vec![format!("it said nothing for {waited_s} s")],
             Self::AgentStart { why, .. } => vec![why.clone()],
-            Self::Install { why, .. } => vec![why.clone()],
+            Self::Import { why, .. } | Self::Install { why, .. } => vec![why.clone()],
             Self::Build { command, why, .. } => vec![format!("`{command}` ended with {why}")],
             Self::KeeperMissing { looked_at } => {
                 vec![format!("`{}` is not a program", looked_at.display())]
@@ -197,6 +199,7 @@ impl Failure {
                 "do it again; if it stays so, kill the agent: services run on"
             }
             Self::AgentStart { .. } => "`stead agent run` shows in the foreground what holds it up",
+            Self::Import { .. } => "`stead import --help` tells what can be read",
             Self::Install { .. } => {
                 "`systemctl status stead-agent` tells more; `stead up` needs no systemd"
             }

@@ -8,6 +8,7 @@ mod exec;
 mod exit;
 mod failure;
 mod fleet_file;
+mod import;
 mod install;
 mod interrupts;
 mod manual;
@@ -84,6 +85,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Down(args) => attend(async |ints| act::down(ctx, ints, args.wait).await),
         Command::Events(args) => wait_for(show::events(ctx, args)),
         Command::Exec(args) => exec::exec(ctx, &args),
+        Command::Import(args) => import::import(ctx, &args),
         Command::Logs(args) => wait_for(show::logs(ctx, args)),
         Command::Man { dir } => manual::pages(&mut ctx.screen, dir.as_deref()),
         Command::Openapi => ctx.screen.json(&stead_agent::openapi()),

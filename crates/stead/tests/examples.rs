@@ -74,6 +74,19 @@ impl Example {
             let alive = Process::open(process.pid(), process.start_ticks()).unwrap();
             assert!(alive.is_none(), "nothing is left");
         }
+        assert_eq!(self.left(), [""; 0], "nor any of their children");
+    }
+
+    /// Processes that have this root in their environment.
+    fn left(&self) -> Vec<String> {
+        let root = self.root.to_string_lossy().into_owned();
+        let all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let is_ours = |process: &PathBuf| {
+            let environ = fs::read(process.join("environ")).unwrap_or_default();
+            environ.windows(root.len()).any(|part| part == root.as_bytes())
+        };
+        let name = |process: PathBuf| fs::read_to_string(process.join("cmdline"));
+        all.filter(is_ours).filter_map(|process| name(process).ok()).collect()
     }
 
     fn process(&self, instance: &str) -> Option<Process> {
@@ -136,6 +149,28 @@ fn programs_that_know_nothing_of_stead_are_kept_as_they_come() {
         let answers =
             [("redis.0", 6380, "PING\r\n", "+PONG"), ("nginx.0", 8085, "/healthz", "HTTP/1.1 200")];
         Example::new("foreign").live(&answers);
+    }
+}
+
+#[test]
+fn nine_real_servers_are_kept_from_one_file() {
+    let programs = ["redis-server", "nginx", "pg_ctlcluster", "prometheus", "javac", "gunicorn"];
+    if programs.iter().chain(&["node", "go"]).all(|program| has(program)) {
+        let by_nginx = ("nginx.0", 8302);
+        let answers = [
+            ("redis.0", 8301, "PING\r\n", "+PONG"),
+            // What SSL is asked for is refused with a letter.
+            ("postgresql.0", 8303, "\0\0\0\x08\x04\u{d2}\x16\x2f", "N"),
+            ("rabbitmq.0", 8304, "AMQP\0\0\x09\x01", "RabbitMQ"),
+            ("prometheus.0", 8305, "/-/healthy", "Healthy"),
+            ("java.0", 8306, "/", "served by Java"),
+            ("gunicorn.0", 8307, "/", "served by Python"),
+            ("node.0", 8308, "/", "served by Node"),
+            ("go.0", 8309, "/debug/vars", "memstats"),
+            (by_nginx.0, by_nginx.1, "/", "served by nginx"),
+            (by_nginx.0, by_nginx.1, "/java/", "served by Java"),
+        ];
+        Example::new("nine").live(&answers);
     }
 }
 

@@ -36,6 +36,7 @@ fn of_the_agent() -> Vec<Failure> {
         refusal(507),
         Failure::AgentRefused { status: 500, refusal: refusal_without_words(500, "oops\x1b[2J") },
         Failure::AgentSilent { waited_s: 15 },
+        Failure::Import { from: "x.service".into(), why: "it has no `ExecStart`".into() },
         Failure::Install {
             step: "find systemd".into(),
             why: "this machine was not booted by it".into(),
