@@ -182,7 +182,7 @@ fn make(
         account: launch.account.as_ref(),
         umask: launch.umask.0,
         new_privileges: launch.new_privileges,
-        files: launch.limits.files,
+        files: crate::limits::files(&launch.limits),
         stdin: None,
         ends_with_us: false,
         sandbox: making.sandboxes.of(launch).map_err(BeginError::Sandbox)?,

@@ -57,7 +57,7 @@ pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterErr
         account: launch.account.as_ref(),
         umask: launch.umask.0,
         new_privileges: launch.new_privileges,
-        files: launch.limits.files,
+        files: crate::limits::files(&launch.limits),
         stdin: Some(io::stdin().as_fd()),
         ends_with_us: true,
         sandbox: sandbox.as_ref(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stead_core::machine::RunId;
 use stead_core::plan::{Enforce, Limits};
 use stead_core::units::{Bytes, Millis, show_duration};
-use stead_proc::{Ceilings, Cgroup, CgroupHome, Hits, Keepable, boot_ms};
+use stead_proc::{Ceilings, Cgroup, CgroupHome, Hits, Keepable, boot_ms, open_files_ceiling};
 use stead_wire::journal::Event;
 
 use crate::current::Current;
@@ -56,6 +56,11 @@ fn ceilings(limits: &Limits) -> Ceilings {
     }
 }
 
+/// How many files a run may hold open, as far as that can be had.
+pub(crate) fn files(limits: &Limits) -> Option<u64> {
+    limits.files.map(|files| files.min(open_files_ceiling()))
+}
+
 impl Limiter {
     pub(crate) fn new(home: &Result<CgroupHome, String>) -> Self {
         let was_limited = home.as_ref().is_ok_and(CgroupHome::is_limited);
@@ -77,6 +82,16 @@ impl Limiter {
     pub(crate) fn unkept(&self, limits: &Limits) -> Option<String> {
         let wanted = ceilings(limits);
         let missing = self.keepable.unwrap_or_default().missing(&wanted);
+        let mut missing = missing;
+        let ceiling = open_files_ceiling();
+        if let Some(files) = limits.files.filter(|files| *files > ceiling) {
+            let why =
+                format!("`limits.files` of {files} cannot be kept here: the most is {ceiling}");
+            if missing.is_empty() {
+                return Some(why);
+            }
+            missing.push("files");
+        }
         let names: Vec<String> = missing.iter().map(|name| format!("`limits.{name}`")).collect();
         let why = match self.why_none.as_str() {
             "" => "its cgroups have no such controller",

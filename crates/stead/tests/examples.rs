@@ -159,8 +159,7 @@ fn nine_real_servers_are_kept_from_one_file() {
         let by_nginx = ("nginx.0", 8302);
         let answers = [
             ("redis.0", 8301, "PING\r\n", "+PONG"),
-            // What SSL is asked for is refused with a letter.
-            ("postgresql.0", 8303, "\0\0\0\x08\x04\u{d2}\x16\x2f", "N"),
+            ("postgresql.0", 8303, "\0\0\0\x17\0\x03\0\0user\0postgres\0\0", "R"),
             ("rabbitmq.0", 8304, "AMQP\0\0\x09\x01", "RabbitMQ"),
             ("prometheus.0", 8305, "/-/healthy", "Healthy"),
             ("java.0", 8306, "/", "served by Java"),

@@ -32,7 +32,7 @@ exec "$@"
 const UNITS: [(&str, u16, &str, &str); 5] = [
     ("redis-server", 6379, "PING\r\n", "+PONG"),
     ("nginx", 80, "GET / HTTP/1.0\r\n\r\n", "nginx"),
-    ("postgresql@VERSION-main", 5432, "\0\0\0\x08\x04\u{d2}\x16\x2f", "S"),
+    ("postgresql@VERSION-main", 5432, "\0\0\0\x17\0\x03\0\0user\0postgres\0\0", "R"),
     ("rabbitmq-server", 5672, "AMQP\0\0\x09\x01", "RabbitMQ"),
     ("prometheus", 9090, "GET /-/healthy HTTP/1.0\r\n\r\n", "Healthy"),
 ];

@@ -14,6 +14,9 @@ use stead_lab::{Image, Vm, missing_programs};
 /// A machine without KVM, beside other tests, is slow.
 const WITHIN: Duration = Duration::from_secs(90);
 
+/// What a test may add to the agent's unit.
+const OVERRIDES: &str = "/etc/systemd/system/stead-agent.service.d";
+
 /// Where stead is in the VM.
 const PROGRAMS: &str = "/opt/stead";
 
@@ -37,7 +40,7 @@ impl Place {
         let place = Self(vm);
         place.vm().sh(&format!(
             "{PROGRAMS}/stead agent uninstall >/dev/null; {PROGRAMS}/stead down >/dev/null 2>&1; \
-             pkill -9 -x stead; rm -rf /var/lib/stead /srv/*; systemctl reset-failed"
+             pkill -9 -x stead; rm -rf /var/lib/stead /srv/* {OVERRIDES}; systemctl daemon-reload; systemctl reset-failed"
         ));
         Some(place)
     }
@@ -354,10 +357,10 @@ fn an_upgraded_agent_that_does_not_answer_is_taken_back() {
     assert_ne!(first, second);
     assert_eq!(place.pid("a.0"), pid);
     // From now on only these programs come up.
-    let only = "/etc/systemd/system/stead-agent.service.d/only.conf";
+    let only = format!("{OVERRIDES}/only.conf");
     place.sh(&format!(
         "mkdir -p $(dirname {only}); printf '[Service]\\nExecStartPre=/bin/sh -c \"readlink \
-         /var/lib/stead/programs/current | grep -q {second}\"\\n' > {only}; \
+         /var/lib/stead/programs/current | grep -q {second} || {{ sleep 5; exit 1; }}\"\\n' > {only}; \
          systemctl daemon-reload"
     ));
     next(2);

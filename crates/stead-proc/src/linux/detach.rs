@@ -29,6 +29,19 @@ pub fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// How many files a process that this one starts may be let hold open.
+pub fn open_files_ceiling() -> u64 {
+    // CAP_SYS_RESOURCE, without which nobody goes above the hard limit.
+    const SYS_RESOURCE: u32 = 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    if effective.unwrap_or(0) & (1 << SYS_RESOURCE) != 0 {
+        return u64::MAX;
+    }
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
 /// Starts a program in a session of its own, in `/`, with nothing on its streams but `stderr`
 /// appended to a file, and the limit of open files that we were started with. It stays our child
 /// until we end; [`reap`] it then.

@@ -78,7 +78,11 @@ pub(super) fn read(name: &str, texts: &[String], files: ReadFile<'_>) -> Result<
     let unit = UnitFile::parse(texts);
     let specifiers = Specifiers::of(stem);
     let mut service = Imported::new(stem, &format!("the unit {name}"));
-    let env = environment(&unit, &specifiers, files, &mut service);
+    let mut env = environment(&unit, &specifiers, files, &mut service);
+    // systemd gives it the home of its account, which some look for their secrets in.
+    if let Some(home) = unit.last("User").and_then(|user| home(user, files)) {
+        env.entry("HOME".to_owned()).or_insert(home);
+    }
     let starts = unit.all("ExecStart");
     let [first, more @ ..] = starts.as_slice() else {
         return Err("it has no `ExecStart`".to_owned());
@@ -144,6 +148,13 @@ impl Specifiers {
         }
         filled
     }
+}
+
+/// The home of an account on this machine.
+fn home(user: &str, files: ReadFile<'_>) -> Option<String> {
+    let accounts = files("/etc/passwd")?;
+    let account = accounts.lines().find(|line| line.split(':').next() == Some(user))?;
+    account.split(':').nth(5).map(str::to_owned)
 }
 
 fn environment(
@@ -411,6 +422,11 @@ fn limits(unit: &UnitFile, service: &mut Imported) {
     }
     if let Some(weight) = unit.last("IOWeight").filter(is_number) {
         service.set("limits.io_weight", weight);
+    }
+    let limits = ["CPUQuota", "IOWeight", "LimitNOFILE", "MemoryLimit", "MemoryMax", "TasksMax"];
+    if limits.iter().any(|name| unit.last(name).is_some()) {
+        // systemd, too, runs what it cannot limit.
+        service.set_text("limits.enforce", "best");
     }
 }
 

@@ -1,8 +1,12 @@
+//! Units, from whole to part, and what becomes of them.
+
 use super::*;
 
 fn import(name: &str, text: &str) -> Imported {
-    let files = |path: &str| {
-        (path == "/etc/default/web").then(|| "# x\nARGS=\"--a 'b c'\"\nTOKEN=t\n".to_owned())
+    let files = |path: &str| match path {
+        "/etc/default/web" => Some("# x\nARGS=\"--a 'b c'\"\nTOKEN=t\n".to_owned()),
+        "/etc/passwd" => Some("root:x:0:0::/r:/bin/sh\nweb:x:9:9::/srv/web:/bin/sh\n".to_owned()),
+        _ => None,
     };
     read(name, &[text.to_owned()], &files).unwrap()
 }
@@ -22,6 +26,11 @@ fn a_unit_becomes_a_service() {
     let fields = [
         ("run", r#"["/usr/bin/web", "--a", "b c", "--name", "one", "--to", "hello you"]"#),
         ("user", "\"web\""),
+        (
+            "env",
+            "{ ARGS = \"--a 'b c'\", GREETING = \"hello you\", HOME = \"/srv/web\", N = \"1\", \
+             TOKEN = \"t\" }",
+        ),
         ("umask", "\"007\""),
         ("ready", "{ notify = true }"),
         ("live", "{ notify = true, timeout = \"20s\" }"),
