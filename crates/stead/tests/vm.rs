@@ -40,7 +40,8 @@ impl Place {
         let place = Self(vm);
         place.vm().sh(&format!(
             "{PROGRAMS}/stead agent uninstall >/dev/null; {PROGRAMS}/stead down >/dev/null 2>&1; \
-             pkill -9 -x stead; rm -rf /var/lib/stead /srv/* {OVERRIDES}; systemctl daemon-reload; systemctl reset-failed"
+             pkill -9 -x stead; rm -rf /var/lib/stead /srv/* {OVERRIDES}; \
+             systemctl daemon-reload; systemctl reset-failed"
         ));
         Some(place)
     }
@@ -360,8 +361,8 @@ fn an_upgraded_agent_that_does_not_answer_is_taken_back() {
     let only = format!("{OVERRIDES}/only.conf");
     place.sh(&format!(
         "mkdir -p $(dirname {only}); printf '[Service]\\nExecStartPre=/bin/sh -c \"readlink \
-         /var/lib/stead/programs/current | grep -q {second} || {{ sleep 5; exit 1; }}\"\\n' > {only}; \
-         systemctl daemon-reload"
+         /var/lib/stead/programs/current | grep -q {second} || {{ sleep 5; exit 1; }}\"\\n' \
+         > {only}; systemctl daemon-reload"
     ));
     next(2);
     let said = place.vm().try_sh("/opt/next/stead agent install").unwrap();

@@ -12,6 +12,7 @@ use super::peers::{
     Bed, Floor, Oxmgr, Peer, Pm2, Runit, RunitBare, S6, STABLE_AFTER, Stead, Supervisord,
 };
 use super::report::{Goal, Limit, Report};
+use super::serve::Serve;
 use super::{crowd, latency, logs};
 use crate::packages::{self, Package};
 use crate::say;
@@ -23,6 +24,8 @@ pub(crate) enum Bench {
     Front(Front),
     /// Crash to next run, memory, start, idle CPU and logs, beside other supervisors
     Keep(Keep),
+    /// CPU of probing beside a bare C loop, ready to reported, replacement, and the front
+    Serve(Serve),
 }
 
 #[derive(clap::Args)]
@@ -81,6 +84,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Front(front) => front.run(),
         Bench::Keep(keep) => keep.run(),
+        Bench::Serve(serve) => serve.run(),
     }
 }
 

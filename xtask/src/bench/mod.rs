@@ -12,6 +12,7 @@ mod logs;
 mod peers;
 mod procfs;
 mod report;
+mod serve;
 mod table;
 
 pub(crate) use keep::{Bench, run};

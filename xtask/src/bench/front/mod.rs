@@ -84,6 +84,11 @@ impl Measure {
 }
 
 impl Front {
+    /// As by default, but so often.
+    pub(super) fn with_rounds(rounds: usize) -> Self {
+        Self { gate: false, rounds, seconds: 2.0, front: None, json: false }
+    }
+
     pub(super) fn run(&self) -> Result<()> {
         packages::ensure(PACKAGES)?;
         let binaries = Binaries::front()?;

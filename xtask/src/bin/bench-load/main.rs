@@ -5,6 +5,7 @@
 
 mod load;
 mod origin;
+mod serve;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +20,10 @@ fn main() -> Result<()> {
     stead_proc::raise_open_files();
     match *args {
         ["origin"] => origin::run(|address| println!("{address}")),
+        ["serve", port, after_ms, ref stamp @ ..] => {
+            let after = Duration::from_millis(after_ms.parse()?);
+            serve::run(port.parse()?, after, stamp.first().map(std::path::Path::new))
+        }
         ["idle", to, n] => load(Way::Kept, to, n)?.idle(|| println!("idle")),
         ["saturate", way, to, n, lasts] => {
             println!("{}", load(self::way(way)?, to, n)?.saturate(seconds(lasts)?)?);
