@@ -66,10 +66,10 @@ impl Serve {
         };
         let mut report = Report::default();
         let measured = self.measure(&bed, &mut report);
-        let ended = bed.stead(&["down"]);
+        // Only after an error is there anything left to end.
+        let _left = bed.command().arg("down").stderr(Stdio::null()).status();
         let removed = fs::remove_dir_all(&folder);
         measured?;
-        ended?;
         removed.with_context(|| format!("cannot remove {}", folder.display()))?;
         promise(&mut report);
         match self.json {
@@ -165,7 +165,12 @@ impl Serve {
              listen.http = \"127.0.0.1\"\nready = {{ http = \"/healthz\" }}\n"
         ))?;
         for _ in 0..self.rounds * 4 {
+            let run = |status: &Value| status["instances"][0]["run"].as_u64();
+            let before = run(&bed.status()?);
             bed.stead(&["restart", "a"])?;
+            wait_for("the fresh run to have its place", WITHIN, || {
+                Ok((run(&bed.status()?) > before).then_some(()))
+            })?;
         }
         let events = bed.output(&["events", "--json"])?;
         let mut began = 0;

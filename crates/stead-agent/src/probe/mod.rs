@@ -320,8 +320,9 @@ impl Pace {
             }
             Some(_) => {
                 self.eager = None;
-                self.every
-                    .mul_f64(0.5 + f64::from(stead_proc::random()) / f64::from(u32::MAX) / 2.0)
+                let share = f64::from(stead_proc::random()) / f64::from(u32::MAX);
+                self.due = now;
+                in_company(self.every.mul_f64(0.5 + share / 2.0), self.every)
             }
             None => self.every,
         };
@@ -332,6 +333,18 @@ impl Pace {
         self.due
     }
 }
+
+/// A wait that ends when those of other probes do, as far as a fraction of the pace goes: to wake
+/// once for several of them costs less than to wake for each.
+fn in_company(wait: Duration, every: Duration) -> Duration {
+    let together = (every / TOGETHER).as_millis().max(1);
+    let now = u128::from(stead_proc::boot_ms());
+    let due = (now + wait.as_millis()).next_multiple_of(together);
+    Duration::from_millis(u64::try_from(due - now).unwrap_or(u64::MAX))
+}
+
+/// Into so many parts the time between two questions is divided; at each end of one, probes ask.
+const TOGETHER: u32 = 20;
 
 /// Asks one question again and again.
 enum Asker {
