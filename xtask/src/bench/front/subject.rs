@@ -136,7 +136,7 @@ fn free_address() -> Result<SocketAddr> {
 fn haproxy(folder: &Path, at: SocketAddr, origin: SocketAddr, more: &str) -> Result<Child> {
     let config = folder.join("haproxy.cfg");
     let text = format!(
-        "global\n nbthread 2\n maxconn 8000\n\
+        "global\n nbthread 2\n maxconn 4000\n\
          defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n \
          {more}\n\
          frontend in\n bind {at}\n default_backend out\n\
