@@ -101,8 +101,10 @@ fn boot() -> Vm {
     vm
 }
 
+/// What is shipped, where `cargo xtask test` has built it; else what was built for debugging.
 fn program(name: &str) -> PathBuf {
-    let beside = Path::new(env!("CARGO_BIN_EXE_stead")).with_file_name(name);
+    let shipped = std::env::var_os("STEAD_BIN").map(PathBuf::from);
+    let beside = shipped.unwrap_or(env!("CARGO_BIN_EXE_stead").into()).with_file_name(name);
     assert!(beside.is_file(), "`cargo xtask test` builds {}", beside.display());
     beside
 }
