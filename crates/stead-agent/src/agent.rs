@@ -34,6 +34,7 @@ mod asks;
 pub(crate) mod fronts;
 mod health;
 mod keepers;
+pub(crate) mod times;
 
 /// Messages taken before the host is looked at again.
 const MESSAGES_AT_ONCE: usize = 256;
@@ -220,7 +221,8 @@ impl Agent {
         }
         self.look_at_fronts();
         self.finish_down(now);
-        self.wake_at(now)
+        let time_comes = self.look_at_times(now);
+        self.wake_at(now).into_iter().chain(time_comes).min()
     }
 
     /// Without a plan that can be read only the keepers are kept: nothing is stopped by mistake.

@@ -14,6 +14,7 @@ use crate::agent::fronts::front_port;
 use crate::layout::Layout;
 use crate::probe::Probes;
 use crate::store::Stored;
+use crate::timetable::Timetable;
 
 /// Where services look for programs unless their spec says otherwise: never the agent's own, which
 /// differs from shell to shell.
@@ -32,6 +33,8 @@ pub(crate) struct Wanted {
     pub(crate) probes: Box<[Probes; 2]>,
     /// The first of the two ports that a front sends connections to.
     pub(crate) front_port: Option<u16>,
+    /// When it runs, if not always.
+    pub(crate) timetable: Option<Timetable>,
 }
 
 /// Each instance of the plan with its launch, or why it can have none.
@@ -57,7 +60,11 @@ pub(crate) fn all_wanted(
     let mut all = AllWanted::new();
     for (name, spec) in &stored.plan.instances {
         let whom = accounts.whom(layout, name.service(), spec).map_err(|error| error.to_string());
-        let wanted = whom.map(|whom| wanted((layout, kit), name, spec, whom, &stored.inherited));
+        let timetable = spec.schedule.as_ref().map(Timetable::of).transpose();
+        let wanted = whom.and_then(|whom| {
+            let wanted = wanted((layout, kit), name, spec, whom, &stored.inherited);
+            Ok(Wanted { timetable: timetable?, ..wanted })
+        });
         all.insert(name.clone(), wanted);
     }
     all
@@ -96,7 +103,8 @@ fn wanted(
     );
     let front_port = front_port(spec);
     let mark = mark(&launch);
-    Wanted { mark, launch: Box::new(launch), probes: Box::new(probes), front_port }
+    let probes = Box::new(probes);
+    Wanted { mark, launch: Box::new(launch), probes, front_port, timetable: None }
 }
 
 /// The variables of a run that come from the host, weakest first.

@@ -9,9 +9,11 @@ use stead_core::names::ServiceName;
 use stead_core::plan::{Check, Digest};
 use stead_core::reconcile::SeenKeeper;
 use stead_proc::NamedSocket;
+use stead_wire::WallMs;
 use stead_wire::keeper::Report;
 use tokio::time::Instant;
 
+use crate::agent::times::Next;
 use crate::link::Link;
 use crate::probe::{Probes, Probing};
 
@@ -46,6 +48,8 @@ pub(crate) struct Kept {
     pub(crate) probing: Vec<Probing>,
     /// Duplicates of the sockets that its keeper holds, so that none is lost with it.
     pub(crate) sockets: Vec<NamedSocket>,
+    /// When it runs next, if it has its times.
+    pub(crate) next: Option<Next>,
     /// Why a restart that its live probe asks for is held back.
     pub(crate) held_back: Option<String>,
     /// Why the last thing that the agent wanted of it or for it did not work.
@@ -84,6 +88,8 @@ pub(crate) enum Hearing {
 /// What the agent asked of the keeper for itself, so that it asks once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
+    /// To run at a time that has come, by the times that it had done with then.
+    pub(crate) due: Option<WallMs>,
     /// The coming run that it was told is ready.
     pub(crate) ready: Option<u64>,
     pub(crate) retire: bool,
@@ -118,6 +124,7 @@ impl Kept {
             front_port: None,
             probing: Vec::new(),
             sockets: Vec::new(),
+            next: None,
             held_back: None,
             trouble: None,
         }

@@ -45,6 +45,7 @@ mod status;
 mod store;
 #[cfg(test)]
 mod testing;
+mod timetable;
 mod view;
 mod why;
 

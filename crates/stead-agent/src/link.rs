@@ -275,10 +275,13 @@ impl Talk {
     fn ask(&mut self, asked: Asked) {
         let answers_max = match asked.request {
             Request::Report => REPORTS_MAX,
-            Request::HandOver
+            Request::Due { .. }
+            | Request::HandOver
+            | Request::Missed { .. }
             | Request::Ready { .. }
             | Request::Reload
             | Request::Restart
+            | Request::Resume
             | Request::Retire
             | Request::Signal { .. }
             | Request::Start

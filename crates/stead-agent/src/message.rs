@@ -75,6 +75,7 @@ pub(crate) enum Said {
 /// Requests that the agent makes for itself, and must not make twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Errand {
+    Due,
     Ready,
     Retire,
     Unhealthy,

@@ -73,6 +73,7 @@ fn instance(view: &View, usage: Option<Usage>, meter: &mut Meter) -> InstanceSta
         restarts: report.map_or(0, |report| report.restarts),
         release: view.release.clone(),
         started_at: started_at.map(rfc3339),
+        next_run_at: view.next.map(rfc3339),
         memory_bytes: usage.map(|usage| usage.memory_bytes),
         cpu_percent,
         last_exit: report.and_then(|report| report.last_exit.clone()),

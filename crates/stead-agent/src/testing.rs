@@ -74,5 +74,6 @@ pub(crate) fn report(name: &str, phase: PhaseName) -> Report {
         rejected: None,
         unheld: Vec::new(),
         holds_sockets: false,
+        timed: None,
     }
 }

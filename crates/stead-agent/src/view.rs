@@ -26,6 +26,8 @@ pub(crate) struct View {
     pub(crate) release: Option<String>,
     /// Whether it may get work; `None` while nobody knows.
     pub(crate) ready: Option<bool>,
+    /// When it runs next, if it has its times.
+    pub(crate) next: Option<WallMs>,
     pub(crate) notes: Vec<String>,
     /// Why the run by the plan's launch did not take the place of the one that is up.
     pub(crate) rejected: Option<String>,

@@ -1,10 +1,13 @@
 //! Why an instance is in the phase it is in, as one sentence.
 
 use stead_wire::WallMs;
-use stead_wire::api::{EventLine, InstanceStatus};
+use stead_wire::api::{EndedRun, EventLine, InstanceStatus};
 use stead_wire::journal::Event;
 
 use crate::clock::rfc3339;
+
+/// How many of its last runs are told.
+const LAST_RUNS_MAX: usize = 10;
 
 /// Says why: the newest events that led to the phase, else what the status notes.
 pub(crate) fn because(status: &InstanceStatus, events: &[EventLine]) -> String {
@@ -13,7 +16,7 @@ pub(crate) fn because(status: &InstanceStatus, events: &[EventLine]) -> String {
         "starting" => starting(status),
         "stopping" => newest(events, stopping).map(|why| format!("it is stopping: {why}")),
         "waiting" => newest(events, ended).map(|why| format!("it waits to be restarted: {why}")),
-        "failed" => newest(events, ended).map(|why| format!("it failed and stays so: {why}")),
+        "failed" => failed(status, events),
         "down" => down(status, events),
         _ => None,
     };
@@ -56,6 +59,14 @@ fn unhealthy_before(status: &InstanceStatus, events: &[EventLine]) -> Option<Str
     })
 }
 
+fn failed(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
+    let why = newest(events, ended)?;
+    Some(match &status.next_run_at {
+        None => format!("it failed and stays so: {why}"),
+        Some(at) => format!("it failed, and runs next at {at}: {why}"),
+    })
+}
+
 fn starting(status: &InstanceStatus) -> Option<String> {
     if !status.notes.is_empty() {
         return None;
@@ -67,11 +78,27 @@ fn starting(status: &InstanceStatus) -> Option<String> {
 }
 
 fn down(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
-    if status.run == 0 && !status.notes.is_empty() {
-        return None;
+    let next = status.next_run_at.as_ref().map(|at| format!("it runs next at {at}"));
+    if status.run == 0 && (!status.notes.is_empty() || next.is_some()) {
+        return next;
     }
-    newest(events, |event, at| stopping(event, at).or_else(|| ended(event, at)))
-        .map(|why| format!("it is down: {why}"))
+    let tell = |event: &Event, at| stopping(event, at).or_else(|| ended(event, at));
+    let why = newest(events, tell)?;
+    Some(match next {
+        None => format!("it is down: {why}"),
+        Some(next) => format!("{next}; {why}"),
+    })
+}
+
+/// The newest runs that have ended.
+pub(crate) fn last_runs(events: &[EventLine]) -> Vec<EndedRun> {
+    let ended = events.iter().rev().filter_map(|line| {
+        let Event::Exited { run, exit, .. } = &line.event else { return None };
+        Some(EndedRun { run: *run, exit: exit.clone() })
+    });
+    let mut ended: Vec<EndedRun> = ended.take(LAST_RUNS_MAX).collect();
+    ended.reverse();
+    ended
 }
 
 fn stopping(event: &Event, at: WallMs) -> Option<String> {
@@ -118,6 +145,7 @@ mod tests {
             restarts: 0,
             release: None,
             started_at: Some("then".into()),
+            next_run_at: None,
             memory_bytes: None,
             cpu_percent: None,
             last_exit: None,
@@ -130,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_newest_event_that_led_to_the_phase() {
-        let exit = |reason: &str| Exit { code: Some(3), signal: None, reason: reason.into() };
+        let exit = |reason: &str| Exit { reason: reason.into(), ..Exit::default() };
         let events = [
             Event::Exited { run: 1, pid: 5, exit: exit("exit code 1") },
             Event::Stopping { run: 2, how: "SIGTERM".into(), why: "asked to".into() },
@@ -168,6 +196,13 @@ mod tests {
         for (status, because_it) in cases {
             assert_eq!(because(&status, &lines), because_it, "{}", status.phase);
         }
+        let next = |status| InstanceStatus { next_run_at: Some("soon".into()), ..status };
+        let rests = because(&next(status("down", 2, &[])), &lines);
+        assert_eq!(rests, format!("it runs next at soon; run 2 ended at {at}: exit code 3"));
+        let first = because(&next(status("down", 0, &[])), &[]);
+        assert_eq!(first, "it runs next at soon");
+        let runs: Vec<u64> = last_runs(&lines).iter().map(|ended| ended.run).collect();
+        assert_eq!(runs, [1, 2]);
         let unknown = because(&status("down", 0, &[]), &[]);
         assert_eq!(unknown, "it is down, and nothing is known about why");
     }

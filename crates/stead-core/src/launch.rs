@@ -13,6 +13,7 @@ use crate::plan::{
     Check, Digest, Limits, LogLimits, Reload, Replace, Restart, Spec, StopHow, Umask, is_default,
 };
 use crate::sandbox::{Capability, LaunchSandbox, Loosened, Sandbox, SandboxFiles};
+use crate::schedule::Schedule;
 use crate::signal::Signal;
 use crate::template::{Places, Template};
 use crate::units::{as_millis, as_optional_millis};
@@ -63,13 +64,9 @@ pub struct Launch {
     /// The release that `{config}` leads to.
     #[serde(default, skip_serializing_if = "is_default")]
     pub config: Option<Digest>,
-    /// It runs when it is told to, not always.
+    /// It runs when one of its times has come, not always.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub scheduled: bool,
-    /// A run that takes longer is stopped, and has failed.
-    #[serde(default, rename = "run_timeout_ms", skip_serializing_if = "is_default")]
-    #[serde(with = "as_optional_millis")]
-    pub run_timeout: Option<Duration>,
+    pub schedule: Option<Schedule>,
 }
 
 /// A socket that a run is handed: `LISTEN_FDS`.
@@ -164,8 +161,7 @@ pub fn launch_change(old: &Launch, new: &Launch) -> LaunchChange {
         replace: old.replace,
         reload: old.reload.clone(),
         config: old.config.clone(),
-        scheduled: old.scheduled,
-        run_timeout: old.run_timeout,
+        schedule: old.schedule.clone(),
         ..new.clone()
     };
     match (unseen == *old, old.config == new.config, &new.reload) {
@@ -234,8 +230,7 @@ pub fn launch(instance: &InstanceName, spec: &Spec, host: HostSide<'_>) -> Launc
             Reload::Signal(signal) => LaunchReload::Signal(*signal),
         }),
         config: spec.config.clone(),
-        scheduled: spec.schedule.is_some(),
-        run_timeout: spec.schedule.as_ref().and_then(|schedule| schedule.timeout),
+        schedule: spec.schedule.clone(),
         account: host.account,
     }
 }
@@ -369,7 +364,7 @@ mod tests {
     use core::time::Duration;
 
     use crate::plan::{Enforce, Probe, Requests, Startup};
-    use crate::schedule::{Schedule, Times};
+    use crate::schedule::{Overlap, Times};
     use crate::units::{Bytes, MilliCpu};
 
     fn launched(spec: &Spec) -> Launch {
@@ -408,6 +403,12 @@ mod tests {
             failures: 3,
             successes: 1,
         };
+        let hourly = Schedule {
+            times: Times::Every { interval: Duration::from_secs(3600) },
+            overlap: Overlap::Skip,
+            timeout: None,
+            catch_up: false,
+        };
         type Case<'a> = (&'a dyn Fn(&mut Spec), LaunchChange);
         let cases: &[Case<'_>] = &[
             (&|_| (), LaunchChange::Nothing),
@@ -417,6 +418,7 @@ mod tests {
             (&|s| s.restart.when = crate::plan::When::Never, LaunchChange::InPlace),
             (&|s| s.stop.timeout = Duration::from_secs(99), LaunchChange::InPlace),
             (&|s| s.replace.overlap = true, LaunchChange::InPlace),
+            (&|s| s.schedule = Some(hourly.clone()), LaunchChange::InPlace),
             (&|s| s.limits.processes = Some(9), LaunchChange::InPlace),
             (&|s| s.limits.enforce = Enforce::Best, LaunchChange::InPlace),
             (&|s| s.limits.files = Some(9), LaunchChange::FreshRun),
@@ -522,12 +524,5 @@ mod tests {
         assert_eq!((both.ready, both.notify), (KeeperReady::Agent, true));
         let watched = with(|spec| spec.live = Some(probe.clone()));
         assert_eq!(watched.watchdog, Some(Duration::from_secs(5)));
-        let timed = with(|spec| {
-            let times = Times::Every { interval: Duration::from_secs(60) };
-            let timeout = Some(Duration::from_secs(9));
-            let overlap = crate::schedule::Overlap::Skip;
-            spec.schedule = Some(Schedule { times, overlap, timeout, catch_up: false });
-        });
-        assert_eq!((timed.scheduled, timed.run_timeout), (true, Some(Duration::from_secs(9))));
     }
 }

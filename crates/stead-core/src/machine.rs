@@ -214,6 +214,8 @@ pub enum Input {
     Replace,
     /// The operator wants a fresh run, or the spec has changed.
     Restart,
+    /// It is wanted, and begins when one of its times has come.
+    Resume,
     /// No process of the run could be made.
     SpawnFailed {
         run: RunId,
@@ -264,6 +266,7 @@ pub fn step(
         Input::Ready { run } => instance.ready(policy, run, now),
         Input::Replace => instance.replace(policy, now),
         Input::Restart => instance.restart(policy, now),
+        Input::Resume => instance.resume(),
         Input::SpawnFailed { run, roll } => instance.spawn_failed(policy, run, roll, now),
         Input::Start => instance.start(),
         Input::Started { run } => instance.started(run, now),
@@ -397,6 +400,12 @@ impl Instance {
                 None
             }
         }
+    }
+
+    /// A run that is being stopped for good stays so: the next one begins at its time.
+    fn resume(&mut self) -> Option<Action> {
+        self.goal = Goal::Up;
+        None
     }
 
     fn restart(&mut self, policy: &Policy, now: Millis) -> Option<Action> {

@@ -73,7 +73,21 @@ pub(crate) fn needs(
             reader.push(Problem::new(need.span.clone(), what, because, try_this));
         }
     }
+    lasting(services, reader);
     cycles(services, reader);
+}
+
+/// Says who needs a service that is never ready, since it runs now and then.
+fn lasting(services: &[Written<'_>], reader: &mut Reader<'_>) {
+    for need in services.iter().flat_map(needs_of) {
+        let needed = services.iter().find(|written| written.name.value == need.value);
+        if let Some(span) = needed.and_then(|needed| needed.raw.schedule.at()).map(|at| &at.span) {
+            let what = format!("`{}` cannot be waited for", need.value);
+            let because = "it has a `schedule`: it runs now and then, and is never ready";
+            let problem = Problem::new(need.span.clone(), what, because, "leave it out");
+            reader.push(problem.seen_at(span.clone(), "its times"));
+        }
+    }
 }
 
 fn cycles(services: &[Written<'_>], reader: &mut Reader<'_>) {

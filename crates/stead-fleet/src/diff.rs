@@ -7,6 +7,7 @@ use stead_core::plan::{
     When,
 };
 use stead_core::reconcile::FieldChange;
+use stead_core::schedule::{Overlap, Schedule, Times};
 use stead_core::template::Template;
 use stead_core::units::show_duration;
 
@@ -119,7 +120,7 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
         ("replace.within".into(), Shown::plain(show_duration(replace.within))),
         ("reload".into(), reload.as_ref().map_or_else(Shown::default, reload_shown)),
         ("sandbox".into(), Shown::plain(json(sandbox))),
-        ("schedule".into(), Shown::optional(schedule.as_ref().map(json))),
+        ("schedule".into(), Shown::optional(schedule.as_ref().map(times))),
         ("front".into(), Shown::optional(fronted.as_ref().map(|fronted| &fronted.by))),
     ]);
     fields.extend(limit_fields(limits));
@@ -164,6 +165,24 @@ fn enforce(enforce: Enforce) -> &'static str {
         Enforce::Best => "best",
         Enforce::Must => "must",
     }
+}
+
+/// A schedule in a few words.
+fn times(schedule: &Schedule) -> String {
+    let Schedule { times, overlap, timeout, catch_up } = schedule;
+    let mut words = vec![match times {
+        Times::Cron { text, zone: None } => format!("cron {text}"),
+        Times::Cron { text, zone: Some(zone) } => format!("cron {text} in {zone}"),
+        Times::Every { interval } => format!("every {}", show_duration(*interval)),
+    }];
+    words.extend(match overlap {
+        Overlap::Queue => Some("queue".to_owned()),
+        Overlap::Replace => Some("replace".to_owned()),
+        Overlap::Skip => None,
+    });
+    words.extend(timeout.map(|timeout| format!("timeout {}", show_duration(timeout))));
+    words.extend(catch_up.then(|| "catch up".to_owned()));
+    words.join(", ")
 }
 
 fn reload_shown(reload: &Reload) -> Shown {

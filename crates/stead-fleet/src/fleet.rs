@@ -9,6 +9,7 @@ use stead_core::plan::{
     Spec, Startup, Stop, StopHow, Umask,
 };
 use stead_core::sandbox::Sandbox;
+use stead_core::schedule::Schedule;
 use stead_core::signal::Signal;
 use stead_core::template::Template;
 
@@ -97,6 +98,8 @@ pub struct Service {
     /// `None` is off.
     pub(crate) sandbox: Option<FleetLoosened>,
     pub(crate) restart: Restart,
+    /// `None` runs always.
+    pub(crate) schedule: Option<Schedule>,
     pub(crate) limits: Limits,
     pub(crate) requests: Requests,
     pub(crate) log: LogLimits,
@@ -368,6 +371,7 @@ impl Service {
             umask: self.umask,
             new_privileges: self.new_privileges,
             restart: self.restart,
+            schedule: self.schedule.clone(),
             stop: Stop { how, timeout: program.stop_timeout },
             log: self.log,
             needs: self.needs.clone(),

@@ -337,7 +337,11 @@ impl FromText for Address {
 }
 
 /// One of a few words.
-fn choice<T: Copy>(text: &str, all: &[(&str, T)], elsewhere: &[(&str, &str)]) -> Result<T, Bad> {
+pub(crate) fn choice<T: Copy>(
+    text: &str,
+    all: &[(&str, T)],
+    elsewhere: &[(&str, &str)],
+) -> Result<T, Bad> {
     if let Some((_, value)) = all.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }

@@ -6,7 +6,7 @@
 //!
 //! Every problem of a file is told at once, with its place, its reason and what to write instead.
 //! One declaration of each table makes its reader and its JSON schema. This crate knows no hosts
-//! and no agents; the only I/O is [`Fleet::check_files`].
+//! and no agents; the only I/O is [`Fleet::check_files`], and a look at the names of time zones.
 
 mod across;
 mod assemble;
@@ -22,6 +22,7 @@ mod quantity;
 mod raw;
 mod read;
 mod sandbox;
+mod schedule;
 mod service;
 mod suggest;
 mod syntax;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use stead_core::names::{FleetName, HostName, ServiceName};
 use stead_core::plan::{Enforce, Umask, When};
 use stead_core::sandbox::Capability;
+use stead_core::schedule::Overlap;
 use stead_core::units::MilliCpu;
 use toml::de::DeValue;
 
@@ -17,6 +18,7 @@ use crate::leaf::{
 use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size};
 use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, table};
 use crate::sandbox::{AbsolutePath, Strictness, SyscallName, TmpKind};
+use crate::schedule::{CronText, ZoneName};
 
 /// The most instances of one service on one host.
 pub const COUNT_MAX: i64 = 256;
@@ -28,6 +30,8 @@ pub(crate) type Env = Named<EnvName, EnvValue>;
 /// never begin.
 const RESET_AFTER_MIN_MS: u64 = 1_000;
 const EVERY_MIN_MS: u64 = 100;
+/// What runs more often than this is a service.
+const RUN_EVERY_MIN_MS: u64 = 1_000;
 const PROBE_TIMEOUT_MIN_MS: u64 = 1;
 
 table! {
@@ -100,6 +104,8 @@ table! {
         reload: RawReload,
         /// When an ended run is followed by the next one.
         restart: RawRestart,
+        /// When it runs, if not always: `every` so often, or at the times of `cron`.
+        schedule: RawSchedule,
         /// How an instance is asked to end, before its whole tree is killed.
         stop: RawStop,
         /// What it may do besides its work: a table that loosens its sandbox, or `off`.
@@ -210,6 +216,26 @@ table! {
         address: IpText,
         /// The name of the port that they are passed on to; not needed if there is just one.
         to: PortName,
+    }
+}
+
+table! {
+    /// When a service runs that does not run always: either `every` or `cron`.
+    RawSchedule, "`schedule`", r#"{ cron = "30 2 * * *" }"# {
+        /// From the start of one run to the start of the next; the first comes after as long.
+        every: Lasting<RUN_EVERY_MIN_MS>,
+        /// Minute, hour, day of the month, month, day of the week, as cron has them.
+        cron: CronText,
+        /// The time zone of `cron` by its name in the IANA database; the host's if it is left out.
+        zone: ZoneName,
+        /// What happens to a time that comes while the last run still goes on: `skip` it, `queue`
+        /// one run behind that one, or `replace` that one; `skip` if it is left out.
+        overlap: Overlap,
+        /// A run that takes longer is stopped, and has failed.
+        timeout: Lasting<RUN_EVERY_MIN_MS>,
+        /// Whether times that passed while the host or its agent was down are made up for, by one
+        /// run; false if it is left out.
+        catch_up: bool,
     }
 }
 

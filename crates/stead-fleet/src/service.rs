@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stead_core::names::ServiceName;
-use stead_core::plan::{Limits, LogLimits, Replace, Requests, Restart, Stop};
+use stead_core::plan::{Limits, LogLimits, Replace, Requests, Restart, Stop, When};
 use stead_core::signal::Signal;
 
 use crate::across::told_once;
@@ -36,6 +36,7 @@ pub(crate) fn service(
     let listen = part.listen();
     let reload = part.reload(systems);
     let front = part.front(systems);
+    let schedule = part.schedule();
     let limits = raw.limits.value();
     let keep = raw.log.value().and_then(|log| log.keep.value());
     Some(Service {
@@ -60,6 +61,7 @@ pub(crate) fn service(
         reload: reload?,
         sandbox: sandbox(&raw.sandbox),
         restart: restart(raw),
+        schedule: schedule?,
         limits: limits.map_or_else(Limits::default, |limits| Limits {
             memory: limits.memory.value().map(|size| size.0),
             cpu: limits.cpu.value().copied(),
@@ -82,7 +84,9 @@ fn values<T>(list: Option<&[At<T>]>) -> impl Iterator<Item = &T> {
 }
 
 fn restart(raw: &RawService) -> Restart {
-    let default = Restart::default();
+    // The next run of one that has its times comes at the next of them.
+    let when = if raw.schedule.is_absent() { When::Always } else { When::Never };
+    let default = Restart { when, ..Restart::default() };
     let Some(said) = raw.restart.value().map(|restart| &restart.0) else { return default };
     let backoff = said.backoff.value();
     Restart {

@@ -7,6 +7,7 @@ use stead_wire::journal::{Event, Exit};
 use crate::current::{Making, begin};
 use crate::faults::CrashPoint;
 use crate::keeper::{JOURNAL_WAIT_MAX, Keeper};
+use crate::state::wall_ms;
 
 impl Keeper {
     pub(crate) fn spawn(&mut self, run: RunId) {
@@ -80,8 +81,8 @@ impl Keeper {
     }
 
     pub(crate) fn spawn_failed(&mut self, run: RunId, why: String) {
-        self.told.last_exit =
-            Some(Exit { code: None, signal: None, reason: format!("could not start: {why}") });
+        let (at, reason) = (Some(wall_ms()), format!("could not start: {why}"));
+        self.told.last_exit = Some(Exit { reason, at, ..Exit::default() });
         let input = Input::SpawnFailed { run, roll: random() };
         self.feed_with(input, Event::SpawnFailed { run: run.0, why });
     }

@@ -46,6 +46,8 @@ pub(crate) struct Current {
     pub(crate) watchdog_at: Option<Millis>,
     /// Why it is being restarted, if it did not serve.
     pub(crate) unhealthy: Option<String>,
+    /// It took longer than it may.
+    pub(crate) overdue: bool,
     /// What it has come up against.
     pub(crate) watched: Watched,
     mark: String,
@@ -126,6 +128,7 @@ pub(crate) fn begin(making: Making<'_>) -> Result<(Current, Held), BeginError> {
         launch_mark: Some(file::mark(making.launch)),
         watchdog_at: None,
         unhealthy: None,
+        overdue: false,
         watched,
         mark: format!("{}{}", mark_prefix(making.folder), making.run.0),
     };
@@ -221,6 +224,7 @@ impl Current {
             launch_mark: running.launch_mark,
             watchdog_at: None,
             unhealthy: None,
+            overdue: false,
             mark: format!("{}{}", mark_prefix(folder), run.0),
         })
     }

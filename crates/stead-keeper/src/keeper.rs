@@ -12,10 +12,11 @@ use stead_core::machine::{Action, Beside, Goal, Input, Instance, Phase, Policy, 
 use stead_core::signal::Signal;
 use stead_core::units::{Millis, millis};
 use stead_proc::{
-    CgroupHome, Ended, Fires, FolderLock, Signals, boot_ms, carried_state, random, reap_all, wait,
+    CgroupHome, Ended, Fires, FolderLock, Signals, boot_ms, carried_state, random, reap_all,
+    start_ms, wait,
 };
 use stead_wire::file;
-use stead_wire::journal::Event;
+use stead_wire::journal::{Event, Exit, Timed};
 
 use crate::Options;
 use crate::control::Control;
@@ -27,7 +28,8 @@ use crate::limits::Limiter;
 use crate::recover::{Recovered, recover};
 use crate::sandboxes::Sandboxes;
 use crate::sockets::Sockets;
-use crate::state::Told;
+use crate::state::{Told, wall_ms};
+use crate::times::timed;
 
 /// How long a start waits for the journal before it goes on without.
 pub(crate) const JOURNAL_WAIT_MAX: Duration = Duration::from_millis(250);
@@ -88,6 +90,8 @@ pub(crate) struct Keeper {
     inputs: VecDeque<(Input, Option<Event>)>,
     /// When memory that the last work has left is given back.
     trim_at: Option<Millis>,
+    /// Where it stands with its times, if it has some.
+    pub(crate) timed: Option<Timed>,
     /// The keeper ends when the instance is down: it was told to retire, or the host goes down.
     pub(crate) ending: Option<Ending>,
 }
@@ -143,6 +147,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         sockets: Sockets::from_carried(stead_proc::carried_sockets()),
         inputs: VecDeque::new(),
         trim_at: Some(now + TRIM_AFTER),
+        timed: timed(memory.and_then(|memory| memory.timed), &launch),
         ending: None,
         lock: Some(lock),
         options,
@@ -211,10 +216,12 @@ impl Keeper {
         // Begun by another spec than the one that holds now: its restart did not come to pass.
         let mark = file::mark(&self.launch);
         let outdated = self.current().and_then(|it| it.launch_mark).is_some_and(|it| it != mark);
+        // A run of its own time is left to end.
+        let is_lasting = self.launch.schedule.is_none();
         // A run that has ended meanwhile is followed by another one whatever its policy says.
         if began && up && restarting {
             self.feed(Input::Restart);
-        } else if began && up && (outdated || replacing) && self.coming().is_none() {
+        } else if began && up && (outdated || replacing) && self.coming().is_none() && is_lasting {
             self.want_fresh_run();
         }
         if self.instance.goal() == Goal::Down {
@@ -239,7 +246,7 @@ impl Keeper {
             restart: self.launch.restart,
             stop_timeout: self.launch.stop.timeout,
             replace_within: self.launch.replace.within,
-            run_timeout: self.launch.run_timeout,
+            run_timeout: self.launch.schedule.as_ref().and_then(|schedule| schedule.timeout),
         }
     }
 
@@ -266,7 +273,7 @@ impl Keeper {
 
     /// Feeds every input to the machine and does what it says, until nothing is left to feed.
     fn carry_out_inputs(&mut self) {
-        while let Some((input, event)) = self.inputs.pop_front() {
+        while let Some((input, event)) = self.inputs.pop_front().or_else(|| self.queued_input()) {
             let (before, beside) = (self.instance.phase(), self.instance.beside());
             let now = Millis(boot_ms());
             let (instance, action) = step(&self.policy(), self.instance, input, now);
@@ -299,6 +306,7 @@ impl Keeper {
 
     fn stop(&mut self, run: RunId) {
         self.options.faults.reach(CrashPoint::BeforeStop, &self.folder);
+        self.note_overdue(run);
         self.prepare_surroundings(run);
         let Some(current) = self.find(run) else { return };
         let asked = match &current.unhealthy {
@@ -484,16 +492,21 @@ impl Keeper {
     fn main_ended(&mut self, run: RunId, ended: Option<Ended>) {
         self.options.faults.reach(CrashPoint::ExitSeen, &self.folder);
         let Some(current) = self.find_mut(run) else { return };
-        let pid = current.pid;
+        let (pid, is_overdue) = (current.pid, current.overdue);
+        let life_ms = boot_ms().saturating_sub(start_ms(current.start_ticks));
         current.main = None;
         current.progress = None;
         current.lost_since = None;
         current.watchdog_at = None;
-        let mut exit = crate::state::exit_of(ended);
+        let mut exit =
+            Exit { at: Some(wall_ms()), life_ms: Some(life_ms), ..crate::state::exit_of(ended) };
         let out_of_memory = self.look_at_hits(run, Millis(boot_ms()));
         let input = Input::Exited { run, success: exit.is_success(), roll: random() };
         if out_of_memory {
             exit.reason.push_str(", out of memory");
+        }
+        if is_overdue {
+            exit.reason.push_str(", out of time");
         }
         // How a run ended that is beside the one that is up is no news of the instance.
         if self.instance.beside().is_none_or(|beside| beside.run() != run) {

@@ -26,6 +26,7 @@ mod retention;
 mod sandboxes;
 mod sockets;
 mod state;
+mod times;
 mod words;
 
 use std::path::PathBuf;

@@ -9,6 +9,7 @@ use stead_core::launch::Launch;
 use stead_core::machine::{
     Goal, Instance, Memory as CoreMemory, Rest as CoreRest, RestBeside, RunId,
 };
+use stead_core::plan::When;
 use stead_core::units::Millis;
 use stead_proc::{CgroupHome, Process, Tree, boot_id, kill_tree, members, newest_marked, start_ms};
 use stead_wire::journal::{BesideMemory, Identity, Lane, Memory, Rest};
@@ -73,7 +74,7 @@ pub(crate) fn recover(
     };
     faults.reach(CrashPoint::BeforeAdoption, folder);
     if faults.no_adoption {
-        return Ok(at_rest(memory, now));
+        return Ok(at_rest(memory, launch, now));
     }
     let found = recover_run(folder, memory, launch, home, faults, now)?;
     recover_beside(found, memory, launch, now)
@@ -120,7 +121,7 @@ fn recover_run(
     if !faults.no_sweep {
         sweep_leftovers(folder, memory, home)?;
     }
-    Ok(at_rest(memory, now))
+    Ok(at_rest(memory, launch, now))
 }
 
 /// Adds the run beside it.
@@ -179,11 +180,8 @@ fn newest_run(folder: &Path, faults: &Faults) -> io::Result<Option<(u64, Process
 /// that dies right after that one leaves a start that is still owed. One that has its times waits
 /// for the first of them.
 fn fresh(launch: &Launch, now: Millis) -> Recovered {
-    let owed = if launch.scheduled {
-        core_memory(&Memory::default(), CoreRest::Down)
-    } else {
-        CoreMemory { goal: Goal::Up, ..core_memory(&Memory::default(), CoreRest::Waiting) }
-    };
+    let rest = if launch.schedule.is_some() { CoreRest::Down } else { CoreRest::Waiting };
+    let owed = CoreMemory { goal: Goal::Up, ..core_memory(&Memory::default(), rest) };
     resting(Instance::restore(owed, now))
 }
 
@@ -216,8 +214,11 @@ fn going_on(
 }
 
 /// Nothing runs: on with what the journal says.
-fn at_rest(memory: &Memory, now: Millis) -> Recovered {
+fn at_rest(memory: &Memory, launch: &Launch, now: Millis) -> Recovered {
+    // A run of its own time that a reboot has ended is tried again only if failed ones are.
+    let is_over = launch.schedule.is_some() && launch.restart.when == When::Never;
     let rest = match memory.rest {
+        Rest::Running | Rest::Restarting if is_over => CoreRest::Failed,
         // Ended by a reboot; what was wanted is wanted still.
         Rest::Running | Rest::Restarting | Rest::Waiting if memory.goal == Goal::Up => {
             CoreRest::Waiting

@@ -56,6 +56,8 @@ impl Keeper {
                 }
                 return;
             }
+            // The next run begins by it.
+            LaunchChange::FreshRun if launch.schedule.is_some() => return self.take_over(launch),
             LaunchChange::FreshRun | LaunchChange::Nothing => (),
         }
         let is_up = matches!(self.instance.phase(), Phase::Up { .. });
@@ -91,16 +93,21 @@ impl Keeper {
         for current in self.runs.iter_mut().filter(|it| it.launch_mark == Some(old)) {
             current.launch_mark = Some(new);
         }
+        let begins = self.launch.schedule.is_some() && launch.schedule.is_none();
         self.take_over(launch);
         self.hold_in_place();
+        if begins && self.instance.goal() == Goal::Up {
+            self.feed(Input::Start);
+        }
     }
 
     /// Makes a launch the one that holds.
     fn take_over(&mut self, launch: Launch) {
         self.disk.set_keep(launch.log.keep.0);
         self.disk.replace("spec.json", file::encode(LAUNCH_FORMAT, &launch));
-        self.launch = launch;
+        let old = std::mem::replace(&mut self.launch, launch);
         self.note(Event::SpecChanged);
+        self.reschedule(&old);
         self.open_sockets();
     }
 

@@ -18,7 +18,9 @@ impl Keeper {
                 let report = self.report();
                 self.control.reply(asker, &Reply::Report(Box::new(report)));
             }
+            Request::Due { due } => self.due(due),
             Request::HandOver => return self.hand_over(asker),
+            Request::Missed { since, until } => self.missed(since, until),
             Request::Ready { run } => self.is_ready(RunId(run)),
             Request::Reload => {
                 if let Err(why) = self.reload() {
@@ -26,6 +28,7 @@ impl Keeper {
                 }
             }
             Request::Restart => self.want_fresh_run(),
+            Request::Resume => self.resume(),
             Request::Retire => {
                 self.ending = Some(Ending::Retiring);
                 self.feed(Input::Want(Goal::Down));

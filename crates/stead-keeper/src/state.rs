@@ -49,7 +49,7 @@ impl Told {
 pub(crate) fn exit_of(ended: Option<Ended>) -> Exit {
     let Some(Ended { code, signal, core_dumped, .. }) = ended else {
         let reason = "unknown: it ended while no keeper was its parent".to_owned();
-        return Exit { code: None, signal: None, reason };
+        return Exit { reason, ..Exit::default() };
     };
     let core = if core_dumped { ", core dumped" } else { "" };
     let reason = match (&code, &signal) {
@@ -58,7 +58,7 @@ pub(crate) fn exit_of(ended: Option<Ended>) -> Exit {
         (None, Some(signal)) => format!("killed by SIG{signal}{core}"),
         (None, None) => "unknown".to_owned(),
     };
-    Exit { code, signal, reason }
+    Exit { code, signal, reason, ..Exit::default() }
 }
 
 impl Keeper {
@@ -100,7 +100,9 @@ impl Keeper {
             failures: self.instance.failures(),
             restarts: self.instance.restarts(),
             rest: match (self.ending, rest_of(phase)) {
-                (Some(Ending::Shutdown { goal: Goal::Up }), Rest::Down) => Rest::Waiting,
+                (Some(Ending::Shutdown { goal: Goal::Up }), Rest::Down) if self.timed.is_none() => {
+                    Rest::Waiting
+                }
                 (_, rest) => rest,
             },
             run_mark: current.and_then(|current| current.launch_mark),
@@ -108,6 +110,7 @@ impl Keeper {
             last_exit: self.told.last_exit.clone(),
             run: phase.run().filter(|run| *run != self.instance.last_run()),
             lane: current.map(|current| current.lane).unwrap_or_default(),
+            timed: self.timed,
             beside,
         }
     }
@@ -167,6 +170,7 @@ impl Keeper {
                 unheld
             },
             holds_sockets: !self.sockets.named().is_empty(),
+            timed: self.timed,
         }
     }
 
@@ -237,7 +241,7 @@ fn rest_of(phase: Phase) -> Rest {
 }
 
 /// Milliseconds since 1970-01-01 UTC.
-fn wall_ms() -> WallMs {
+pub(crate) fn wall_ms() -> WallMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

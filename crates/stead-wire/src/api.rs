@@ -53,6 +53,9 @@ pub struct InstanceStatus {
     pub release: Option<String>,
     /// RFC 3339, UTC.
     pub started_at: Option<String>,
+    /// When one that has its times runs next: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_run_at: Option<String>,
     /// Memory of the whole tree that nobody else shares (anonymous and shared-memory pages).
     pub memory_bytes: Option<u64>,
     /// Of one core, over the time since the last look, at least a second.
@@ -114,7 +117,11 @@ pub struct Act {
 pub enum ActWhat {
     Reload,
     Restart,
-    Signal { signal: String },
+    /// One that has its times runs at them again, without a run now.
+    Resume,
+    Signal {
+        signal: String,
+    },
     Start,
     Stop,
 }
@@ -164,8 +171,18 @@ pub struct Why {
     pub because: String,
     /// The newest last.
     pub events: Vec<EventLine>,
+    /// The last runs of one that has its times, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_runs: Vec<EndedRun>,
     /// The last lines it wrote to its error stream before its last end, or to either.
     pub last_output: Vec<LogLine>,
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct EndedRun {
+    pub run: u64,
+    pub exit: Exit,
 }
 
 /// Every refusal.

@@ -58,6 +58,10 @@ pub enum Event {
     JournalStalled {
         run: u64,
     },
+    /// A time of a scheduled service has come: a run begins.
+    Due {
+        due: WallMs,
+    },
     /// An instance's keeper was found dead; another one follows.
     KeeperLost {
         keeper_of: String,
@@ -78,11 +82,27 @@ pub enum Event {
         limit: String,
         what: String,
     },
+    /// Times of a scheduled service passed without a run: nobody was there to begin one.
+    Missed {
+        since: WallMs,
+        until: WallMs,
+    },
     /// The whole tree was killed: it did not end in time, or was left behind.
     Killed {
         run: u64,
         processes: u32,
         why: String,
+    },
+    /// The run took longer than it may, and is stopped.
+    Overdue {
+        run: u64,
+        timeout_ms: u64,
+    },
+    /// A time of a scheduled service came while its last run still went on; `what` became of it.
+    Overlapped {
+        run: u64,
+        due: WallMs,
+        what: String,
     },
     Planned {
         generation: u64,
@@ -177,19 +197,35 @@ impl Stream {
 }
 
 /// How a process ended.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Exit {
     pub code: Option<i32>,
     /// Without `SIG`: `KILL`.
     pub signal: Option<String>,
     /// A sentence fragment for people: `exit code 3`, `killed by SIGKILL`, `unknown: …`.
     pub reason: String,
+    /// When its end was seen, milliseconds since 1970-01-01 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<WallMs>,
+    /// How long it had lived, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life_ms: Option<u64>,
 }
 
 impl Exit {
     pub fn is_success(&self) -> bool {
         self.code == Some(0)
     }
+}
+
+/// Where a scheduled instance stands with its times.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Timed {
+    /// All times up to this one are done with.
+    pub done: WallMs,
+    /// A run is to follow the one that goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub queued: bool,
 }
 
 /// What a keeper must know of its instance to go on where another left off.
@@ -208,6 +244,8 @@ pub struct Memory {
     pub process: Option<Identity>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timed: Option<Timed>,
     /// The run that `process` is, where it is not `last_run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,

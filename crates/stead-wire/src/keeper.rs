@@ -10,7 +10,7 @@ use stead_core::names::InstanceName;
 use stead_core::signal::Signal;
 
 use crate::WallMs;
-use crate::journal::Exit;
+use crate::journal::{Exit, Timed};
 
 /// The longest line either side takes, in bytes.
 pub const LINE_LEN_MAX: usize = 1 << 20;
@@ -19,11 +19,20 @@ pub const LINE_LEN_MAX: usize = 1 << 20;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum Request {
+    /// One of the times of a scheduled instance has come.
+    Due {
+        due: WallMs,
+    },
     /// Hand over duplicates of the sockets that must outlive this keeper. The answer is a line of
     /// its own, [`Reply::Sockets`], with the descriptors beside it.
     HandOver,
     /// Tell the run that is up to read its configuration again.
     Reload,
+    /// Times passed without a run, and are not made up for.
+    Missed {
+        since: WallMs,
+        until: WallMs,
+    },
     /// Send a report now, with fresh counters.
     Report,
     /// Whoever decides that has seen that this run is ready.
@@ -31,6 +40,8 @@ pub enum Request {
         run: u64,
     },
     Restart,
+    /// A scheduled instance is to run at its times again.
+    Resume,
     /// Let the instance end, then end the keeper. Its folder stays.
     Retire,
     Signal {
@@ -115,6 +126,9 @@ pub struct Report {
     /// What this system cannot hold of its sandbox, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unheld: Vec<String>,
+    /// Where it stands with its times, if it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timed: Option<Timed>,
     /// It holds sockets that must outlive it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub holds_sockets: bool,

@@ -41,8 +41,9 @@ pub(crate) async fn turn(ctx: &mut Context, turn: Turn, args: ActArgs) -> Result
     }
     let names = acted.done.iter().cloned();
     let awaited = match turn {
-        Turn::Restart => Awaited::new(Goal::Up, names, &before).with_fresh_runs(&before),
-        Turn::Start => Awaited::new(Goal::Up, names, &before),
+        Turn::Restart => Awaited::new(Goal::Up, names, &before).with_fresh_runs(&before, |_| true),
+        Turn::Start => Awaited::new(Goal::Up, names, &before)
+            .with_fresh_runs(&before, |it| matches!(it.phase.as_str(), "down" | "failed")),
         Turn::Stop => Awaited::new(Goal::Down, names, &before),
     };
     let mut progress = Progress::new(&mut ctx.screen).of(acted.done.iter().cloned());

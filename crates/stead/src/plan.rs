@@ -159,7 +159,9 @@ fn compare(
 pub(crate) fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
     let both =
         now.instances.iter().filter_map(|(name, old)| Some((name, old, next.instances.get(name)?)));
-    let changed = both.filter(|(name, old, new)| {
+    // A run of its own time is left to end; the next one goes by the plan.
+    let lasting = both.filter(|(_, _, new)| new.schedule.is_none());
+    let changed = lasting.filter(|(name, old, new)| {
         let (old, old_host) = launched(name, old);
         let (new, new_host) = launched(name, new);
         launch_change(&old, &new) == LaunchChange::FreshRun || old_host != new_host

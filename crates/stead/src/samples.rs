@@ -10,7 +10,7 @@ const NOW_MS: u64 = 1_787_400_000_000;
 
 /// An end with this code.
 pub(crate) fn exit(code: i32) -> Exit {
-    Exit { code: Some(code), signal: None, reason: format!("exit code {code}") }
+    Exit { code: Some(code), reason: format!("exit code {code}"), ..Exit::default() }
 }
 
 /// An instance that is up in its fourth run, since two minutes.
@@ -27,6 +27,7 @@ pub(crate) fn up(service: &str, index: u32) -> InstanceStatus {
         restarts: 0,
         release: Some("0123456789abcdef".repeat(4)),
         started_at: Some("2026-08-22T11:57:55Z".into()),
+        next_run_at: None,
         memory_bytes: Some(12_900_000),
         cpu_percent: Some(1.25),
         last_exit: None,
@@ -66,6 +67,17 @@ pub(crate) fn status() -> Status {
     }
 }
 
+/// One that waits for its time, after a run that failed.
+pub(crate) fn scheduled() -> InstanceStatus {
+    let mut scheduled = up("backup", 0);
+    scheduled.phase = "failed".into();
+    (scheduled.ready, scheduled.pid, scheduled.started_at) = (Some(false), None, None);
+    (scheduled.memory_bytes, scheduled.cpu_percent) = (None, None);
+    scheduled.next_run_at = Some("2026-08-22T14:30:00Z".into());
+    scheduled.last_exit = Some(exit(1));
+    scheduled
+}
+
 /// One event of every kind.
 pub(crate) fn events() -> Vec<EventLine> {
     let text = String::from;
@@ -98,6 +110,10 @@ pub(crate) fn events() -> Vec<EventLine> {
         Event::SpecChanged,
         Event::Stopping { run: 3, how: text("SIGTERM"), why: text("asked to") },
         Event::LimitHit { run: 3, limit: text("cpu"), what: text("its threads waited") },
+        Event::Due { due: NOW_MS },
+        Event::Missed { since: NOW_MS - 7_200_000, until: NOW_MS },
+        Event::Overdue { run: 3, timeout_ms: 7_200_000 },
+        Event::Overlapped { run: 3, due: NOW_MS, what: text("there is no run for it") },
         Event::Killed { run: 3, processes: 2, why: text("left behind") },
         Event::Exited { run: 3, pid: 4701, exit: exit(0) },
         Event::Wanted { goal: Goal::Down },
@@ -134,6 +150,7 @@ pub(crate) fn why() -> Why {
         instance: status().instances.remove(2),
         because: "it ended 3 times in a row; the next run starts in 4 s".into(),
         events: events().into_iter().skip(7).take(2).collect(),
+        last_runs: Vec::new(),
         last_output: vec![line("panic: no database"), line("\x1b[31mgoodbye")],
     }
 }

@@ -180,25 +180,41 @@ async fn apply(
     awaited.runs_before = before_runs.map(|it| (it.name.clone(), it.run)).collect();
     let put = PlanPut { replaces: state.generation, plan };
     let _: PlanState = client.put("/v1/plan", &put).await?;
-    start_stopped(client, &before, &awaited).await?;
+    start_stopped(client, &before, &awaited, &scheduled(&put.plan)).await?;
     Ok(Applied { is_ours: before.instances.is_empty(), awaited })
 }
 
 /// Starts what somebody had stopped, or what had failed for good: `up` is to be up.
-async fn start_stopped(client: &Client, before: &Status, awaited: &Awaited) -> Result<(), Failure> {
+/// What has its times goes on with them, without a run now.
+async fn start_stopped(
+    client: &Client,
+    before: &Status,
+    awaited: &Awaited,
+    scheduled: &BTreeSet<String>,
+) -> Result<(), Failure> {
     let rests = |instance: &&InstanceStatus| {
         awaited.names.contains(&instance.name)
             && instance.keeper_pid.is_some()
+            && instance.next_run_at.is_none()
             && matches!(instance.phase.as_str(), "down" | "failed")
             && !awaited.may_rest(instance)
     };
     let stopped = before.instances.iter().filter(rests);
-    let names: Vec<String> = stopped.map(|instance| instance.name.clone()).collect();
-    if !names.is_empty() {
-        // One that refuses is seen by waiting for it.
-        let _: Acted = client.post("/v1/act", &Act { names, what: ActWhat::Start }).await?;
+    let names = stopped.map(|instance| instance.name.clone());
+    let (timed, lasting): (Vec<_>, Vec<_>) = names.partition(|name| scheduled.contains(name));
+    for (names, what) in [(lasting, ActWhat::Start), (timed, ActWhat::Resume)] {
+        if !names.is_empty() {
+            // One that refuses is seen by waiting for it.
+            let _: Acted = client.post("/v1/act", &Act { names, what }).await?;
+        }
     }
     Ok(())
+}
+
+/// The instances that have their times.
+fn scheduled(plan: &Plan) -> BTreeSet<String> {
+    let timed = plan.instances.iter().filter(|(_, spec)| spec.schedule.is_some());
+    timed.map(|(name, _)| name.to_string()).collect()
 }
 
 /// One root obeys one plan: another fleet's is not replaced.

@@ -73,9 +73,14 @@ impl Awaited {
         has_ended_well && self.may_end.contains(&instance.service)
     }
 
-    /// Asks for runs that began after this status was taken.
-    pub(crate) fn with_fresh_runs(mut self, before: &Status) -> Self {
-        self.runs_before = before.instances.iter().map(|i| (i.name.clone(), i.run)).collect();
+    /// Asks some instances for runs that began after this status was taken.
+    pub(crate) fn with_fresh_runs(
+        mut self,
+        before: &Status,
+        is_one: impl Fn(&InstanceStatus) -> bool,
+    ) -> Self {
+        let asked = before.instances.iter().filter(|instance| is_one(instance));
+        self.runs_before = asked.map(|i| (i.name.clone(), i.run)).collect();
         self
     }
 }
@@ -162,11 +167,17 @@ fn verdict(awaited: &Awaited, instance: &InstanceStatus, now: Timestamp) -> Verd
     let is_fresh = instance.run > before(&awaited.runs_before);
     let is_settled = age(instance, now).is_some_and(|age| age >= SETTLED_AFTER);
     let reached = |is_so| if is_so { Verdict::Reached } else { Verdict::Pending };
+    // One that has its times is where it should be once it waits for the next, unless a run of it
+    // was asked for.
+    let is_timed = instance.next_run_at.is_some();
+    if is_timed && awaited.goal == Goal::Up && !awaited.runs_before.contains_key(&instance.name) {
+        return Verdict::Reached;
+    }
     match (awaited.goal, instance.phase.as_str()) {
         (Goal::Down, phase) => reached(matches!(phase, "down" | "failed")),
         (Goal::Up, "up") if instance.rejected.is_some() => Verdict::Failing,
         (Goal::Up, "up") => reached(is_fresh && is_settled && instance.ready == Some(true)),
-        (Goal::Up, "down") => reached(is_fresh && awaited.may_rest(instance)),
+        (Goal::Up, "down") => reached(is_fresh && (is_timed || awaited.may_rest(instance))),
         // One without a keeper could not even be begun with.
         (Goal::Up, "failed") if is_fresh || instance.keeper_pid.is_none() => Verdict::Failing,
         (Goal::Up, "waiting") if restarts_n >= RESTARTS_FAILING => Verdict::Failing,
@@ -246,6 +257,23 @@ mod tests {
         up.may_end.insert("orders".into());
         assert_eq!(check(&up, ended(0)), Verdict::Reached);
         assert_eq!(check(&up, ended(1)), Verdict::Pending);
+    }
+
+    #[test]
+    fn one_that_has_its_times_is_waited_for_only_if_a_run_was_asked_for() {
+        let mut up = awaited(Goal::Up);
+        let rests = |phase: &'static str, run| {
+            move |i: &mut InstanceStatus| {
+                (i.phase, i.run) = (phase.into(), run);
+                i.next_run_at = Some(samples::NOW.into());
+            }
+        };
+        assert_eq!(check(&up, rests("down", 0)), Verdict::Reached);
+        assert_eq!(check(&up, rests("failed", 4)), Verdict::Reached);
+        up.runs_before.insert("orders.0".into(), 4);
+        assert_eq!(check(&up, rests("failed", 4)), Verdict::Pending);
+        assert_eq!(check(&up, rests("failed", 5)), Verdict::Failing);
+        assert_eq!(check(&up, rests("down", 5)), Verdict::Reached);
     }
 
     #[test]

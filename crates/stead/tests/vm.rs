@@ -304,6 +304,7 @@ fn services_end_in_the_order_of_needs_and_are_back_after_a_boot() {
         ending("web", "\"api\""),
         ending("loner", ""),
         "[service.stopped]\nrun = [\"/bin/sleep\", \"1000\"]\n".to_owned(),
+        "[service.hourly]\nrun = [\"/bin/true\"]\nschedule.every = \"1h\"\n".to_owned(),
     ];
     place.up(&fleet.concat());
     place.stead("stop stopped");
@@ -335,6 +336,8 @@ fn services_end_in_the_order_of_needs_and_are_back_after_a_boot() {
             });
         }
         assert_eq!(place.instance("stopped.0")["phase"], "down", "what was stopped stays so");
+        let hourly = place.instance("hourly.0");
+        assert_eq!(hourly["run"], 0, "a boot is not one of its times: {hourly}");
         let events = place.stead("events web");
         assert!(events.contains("the host goes down"), "{events}");
     }

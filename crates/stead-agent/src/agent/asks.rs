@@ -120,6 +120,7 @@ impl Agent {
             phase: facts.phase(),
             keeper_pid: facts.keeper_pid,
             ready: kept.map_or(Some(false), Kept::ready),
+            next: kept.and_then(|kept| kept.next).map(|next| next.at),
             release: release.map(|digest| digest.as_str().to_owned()),
             notes: facts.notes(),
             name: name.clone(),

@@ -72,6 +72,7 @@ impl Agent {
             Said::Answered { result: Ok(()), .. } => (),
             Said::Answered { errand, result: Err(why) } => {
                 let what = match errand {
+                    Errand::Due => "to run at its time",
                     // Once it is connected again, or the plan changes, it is asked again.
                     Errand::Ready => "that its next run is ready",
                     Errand::Retire => "to end its instance",

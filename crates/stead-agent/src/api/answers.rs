@@ -151,6 +151,7 @@ pub(super) async fn act(State(api): State<Api>, body: Raw) -> Result<Json<Acted>
     let request = match act.what {
         ActWhat::Reload => Request::Reload,
         ActWhat::Restart => Request::Restart,
+        ActWhat::Resume => Request::Resume,
         ActWhat::Signal { signal } => Request::Signal {
             signal: signal.parse().map_err(|error| Refused::bad(format!("{error}"), "use one"))?,
         },
@@ -297,14 +298,20 @@ pub(super) async fn why(
     let instance = status.instances.into_iter().find(|instance| instance.name == name);
     let instance = instance.ok_or_else(|| not_found(&name))?;
     let Ok(name) = name.parse::<InstanceName>() else { return Err(not_found(&name)) };
+    let planned = api.ask(|to| Ask::Plan { to }).await?.plan;
+    let has_times = planned
+        .as_ref()
+        .and_then(|plan| plan.instances.get(&name))
+        .is_some_and(|spec| spec.schedule.is_some());
     let layout = api.0.layout.clone();
     let look = move || {
         let wish = Wish { instances: Some(vec![name.clone()]), since: None };
         let mut events = Reader::new(layout.clone(), wish).read();
         let because = reasons::because(&instance, &events);
         let last_output = last_output(&name, layout.instance(&name).join("log"), &events);
+        let last_runs = if has_times { reasons::last_runs(&events) } else { Vec::new() };
         events.drain(..events.len().saturating_sub(WHY_EVENTS));
-        Why { instance, because, events, last_output }
+        Why { instance, because, events, last_runs, last_output }
     };
     tokio::task::spawn_blocking(look).await.map(Json).map_err(|_| Refused::ending())
 }

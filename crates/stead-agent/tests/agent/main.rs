@@ -6,6 +6,7 @@ mod api;
 mod health;
 mod keepers;
 mod support;
+mod times;
 
 /// Every agent of these tests is this very program, started again to be one.
 #[test]

@@ -1,7 +1,11 @@
 //! Events as sentences.
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use stead_core::machine::Goal;
+use stead_core::units::show_duration;
+use stead_wire::WallMs;
 use stead_wire::api::EventLine;
 use stead_wire::journal::Event;
 
@@ -13,7 +17,7 @@ const NAME_LEN: usize = 12;
 
 /// One event as a line.
 pub(crate) fn line(event: &EventLine, zone: &TimeZone, paint: Paint) -> String {
-    let (tone, sentence) = sentence(&event.event);
+    let (tone, sentence) = sentence(&event.event, zone);
     let name = event.instance.as_deref().unwrap_or("agent");
     format!(
         "{}  {:<NAME_LEN$}  {}",
@@ -27,8 +31,33 @@ fn limit_hit(run: u64, limit: &str, what: &str) -> (Tone, String) {
     (Tone::Warn, format!("run {run} came up against limits.{limit}: {what}"))
 }
 
+fn killed(run: u64, processes: u32, why: &str) -> (Tone, String) {
+    let processes_n = plural(u64::from(processes), "process", "processes");
+    (Tone::Warn, format!("run {run}: {processes_n} killed: {why}"))
+}
+
+fn waiting(delay_ms: u64, failures: u32) -> (Tone, String) {
+    let failures_n = plural(u64::from(failures), "failure", "failures");
+    (Tone::Warn, format!("waits {delay_ms} ms after {failures_n} in a row"))
+}
+
+fn missed(times: [WallMs; 2], zone: &TimeZone) -> (Tone, String) {
+    let [since, until] = times.map(|at| quantity::moment(at, zone));
+    (Tone::Warn, format!("its times from {since} to {until} passed without a run"))
+}
+
+fn overdue(run: u64, timeout_ms: u64) -> (Tone, String) {
+    let timeout = show_duration(Duration::from_millis(timeout_ms));
+    (Tone::Bad, format!("run {run} took longer than its timeout of {timeout}"))
+}
+
+fn overlapped(run: u64, due: WallMs, what: &str, zone: &TimeZone) -> (Tone, String) {
+    let due = quantity::moment(due, zone);
+    (Tone::Warn, format!("its time came while run {run} went on, {due}: {what}"))
+}
+
 /// What happened, and how its colour should be.
-pub(crate) fn sentence(event: &Event) -> (Tone, String) {
+pub(crate) fn sentence(event: &Event, zone: &TimeZone) -> (Tone, String) {
     match event {
         Event::Adopted { run, pid } => {
             (Tone::Plain, format!("run {run} (pid {pid}) taken over by a new keeper"))
@@ -42,6 +71,9 @@ pub(crate) fn sentence(event: &Event) -> (Tone, String) {
         }
         Event::Dropped { stream, bytes, why } => {
             (Tone::Bad, format!("{} of {} lost: {why}", quantity::bytes(*bytes), stream.as_str()))
+        }
+        Event::Due { due } => {
+            (Tone::Plain, format!("its time has come: {}", quantity::moment(*due, zone)))
         }
         Event::Exited { run, pid, exit } => {
             let tone = if exit.is_success() { Tone::Plain } else { Tone::Bad };
@@ -59,11 +91,11 @@ pub(crate) fn sentence(event: &Event) -> (Tone, String) {
         Event::KeeperUpgraded { pid, version } => {
             (Tone::Plain, format!("keeper upgraded to {version} (pid {pid})"))
         }
-        Event::Killed { run, processes, why } => {
-            let processes_n = plural(u64::from(*processes), "process", "processes");
-            (Tone::Warn, format!("run {run}: {processes_n} killed: {why}"))
-        }
+        Event::Killed { run, processes, why } => killed(*run, *processes, why),
         Event::LimitHit { run, limit, what } => limit_hit(*run, limit, what),
+        Event::Missed { since, until } => missed([*since, *until], zone),
+        Event::Overdue { run, timeout_ms } => overdue(*run, *timeout_ms),
+        Event::Overlapped { run, due, what } => overlapped(*run, *due, what, zone),
         Event::Planned { generation, fleet, instances } => {
             let instances_n = plural(u64::from(*instances), "instance", "instances");
             (Tone::Strong, format!("plan {generation} of fleet {fleet}: {instances_n}"))
@@ -91,10 +123,7 @@ pub(crate) fn sentence(event: &Event) -> (Tone, String) {
             (Tone::Plain, format!("run {run} asked to end by {how}: {why}"))
         }
         Event::Unhealthy { run, why } => (Tone::Bad, format!("run {run} does not serve: {why}")),
-        Event::Waiting { delay_ms, failures } => {
-            let failures_n = plural(u64::from(*failures), "failure", "failures");
-            (Tone::Warn, format!("waits {delay_ms} ms after {failures_n} in a row"))
-        }
+        Event::Waiting { delay_ms, failures } => waiting(*delay_ms, *failures),
         Event::Wanted { goal: Goal::Down } => (Tone::Plain, "wanted down".into()),
         Event::Wanted { goal: Goal::Up } => (Tone::Plain, "wanted up".into()),
     }

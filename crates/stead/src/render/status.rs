@@ -108,12 +108,27 @@ fn heading(status: &Status, paint: Paint, width: usize) -> String {
     let fleet = status.agent.fleet.as_deref().unwrap_or("no fleet");
     let rest = format!(" on {}", status.host);
     let up_n = status.instances.iter().filter(|instance| instance.phase == "up").count();
-    let counts = format!(" · {up_n} of {} up", status.instances.len());
+    let resting_n = status.instances.iter().filter(|instance| rests(instance)).count();
+    let mut counts = format!(" · {up_n} of {} up", status.instances.len() - resting_n);
+    if resting_n > 0 {
+        counts.push_str(&format!(", {resting_n} to run later"));
+    }
     let plain = format!("{fleet}{rest}{counts}");
     if plain.chars().count() > width {
         return table::cut(&plain, width);
     }
     format!("{}{rest}{}", paint.paint(Tone::Strong, fleet), paint.paint(Tone::Dim, &counts))
+}
+
+/// Whether it waits for its time, as it should.
+fn rests(instance: &InstanceStatus) -> bool {
+    instance.next_run_at.is_some() && matches!(instance.phase.as_str(), "down" | "failed")
+}
+
+/// How long it is until its next run.
+fn next_in(instance: &InstanceStatus, now: Timestamp) -> Option<Duration> {
+    let next: Timestamp = instance.next_run_at.as_ref()?.parse().ok()?;
+    Some(Duration::try_from(next.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
 fn row(instance: &InstanceStatus, now: Timestamp) -> [Cell; 9] {
@@ -123,12 +138,15 @@ fn row(instance: &InstanceStatus, now: Timestamp) -> [Cell; 9] {
     };
     let is_up = instance.phase == "up";
     let ready = match instance.ready {
+        _ if rests(instance) => Cell::new(Tone::Dim, NOTHING),
         Some(true) => Cell::new(Tone::Good, "yes"),
         Some(false) if is_up => Cell::new(Tone::Warn, "no"),
         Some(false) => Cell::new(Tone::Dim, "no"),
         None => Cell::new(Tone::Dim, NOTHING),
     };
     let lives = instance.pid.is_some();
+    let up_for = age(instance, now).filter(|_| lives).map(quantity::duration);
+    let next_in = next_in(instance, now).map(|time| format!("in {}", quantity::duration(time)));
     let restarts_tone = if instance.restarts == 0 { Tone::Dim } else { Tone::Warn };
     let release = instance.release.as_deref();
     [
@@ -137,7 +155,7 @@ fn row(instance: &InstanceStatus, now: Timestamp) -> [Cell; 9] {
         ready,
         or_nothing(instance.pid.map(|pid| pid.to_string())),
         Cell::new(restarts_tone, instance.restarts.to_string()),
-        or_nothing(age(instance, now).filter(|_| lives).map(quantity::duration)),
+        or_nothing(up_for.or(next_in)),
         or_nothing(instance.memory_bytes.map(quantity::bytes)),
         or_nothing(instance.cpu_percent.map(|percent| format!("{percent:.1} %"))),
         or_nothing(release.map(|digest| digest.chars().take(DIGEST_LEN_SHOWN).collect())),
@@ -187,7 +205,9 @@ mod tests {
 
     #[test]
     fn a_status_is_one_aligned_table_with_its_notes_below() {
-        let text = lines(&samples::status(), now(), Paint(false), 120).join("\n");
+        let mut status = samples::status();
+        status.instances.push(samples::scheduled());
+        let text = lines(&status, now(), Paint(false), 120).join("\n");
         insta::assert_snapshot!("status", text);
     }
 

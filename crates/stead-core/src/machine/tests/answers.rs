@@ -42,7 +42,7 @@ fn row(input: &Input) -> usize {
         Input::Started { .. } => 6,
         Input::Want(Goal::Down) => 7,
         Input::Want(Goal::Up) => 8,
-        Input::Ready { .. } | Input::Replace | Input::Unhealthy { .. } => 9,
+        Input::Ready { .. } | Input::Replace | Input::Resume | Input::Unhealthy { .. } => 9,
     }
 }
 
@@ -82,6 +82,9 @@ fn answers(from: Instance, table: &[Answer; 9]) {
     }
     let (_, action, after) = table[3];
     health_answers(from, (after, action));
+    // Nothing begins and nothing goes on that would not have without it.
+    let resumed = Instance { goal: Goal::Up, ..from };
+    assert_eq!(step(&POLICY, from, Input::Resume, NOW), (resumed, None), "{from:?} resumed");
     for run in [RunId(0), RUN_1, RUN_3, RunId(u64::MAX)] {
         for input in about(run) {
             assert_eq!(step(&POLICY, from, input, NOW), (from, None), "{from:?} at {input:?}");
