@@ -59,6 +59,8 @@ pub(crate) struct Faults {
     pub(crate) no_tree: bool,
     /// Leave alone what an ended run left behind.
     pub(crate) no_sweep: bool,
+    /// Leave a port to the run alone that its keeper has lost.
+    pub(crate) no_take_back: bool,
     /// Let the service wait for a disk that is stuck.
     pub(crate) no_takeover: bool,
 }
@@ -72,6 +74,7 @@ impl Faults {
             "no-scan" => &mut self.no_scan,
             "no-sweep" => &mut self.no_sweep,
             "no-tree" => &mut self.no_tree,
+            "no-take-back" => &mut self.no_take_back,
             "no-takeover" => &mut self.no_takeover,
             _ => return Err(format!("there is no fault `{name}`")),
         };

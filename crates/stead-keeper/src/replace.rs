@@ -78,10 +78,7 @@ impl Keeper {
 
     /// Begins a run by this launch beside the one that is up.
     fn begin_next(&mut self, launch: Launch) {
-        let troubles = self.sockets.open(&self.folder, &launch);
-        for trouble in troubles {
-            crate::say(&format!("cannot open {trouble}"));
-        }
+        self.open_sockets_of(&launch);
         self.disk.replace(NEXT, file::encode(LAUNCH_FORMAT, &launch));
         self.next = Some(launch);
         self.feed(Input::Replace);
@@ -113,12 +110,19 @@ impl Keeper {
 
     /// Opens what the launch needs; what cannot be opened is said when a run is to begin.
     pub(crate) fn open_sockets(&mut self) {
-        for trouble in self.sockets.open(&self.folder, &self.launch) {
-            crate::say(&format!("cannot open {trouble}"));
-        }
+        let launch = self.launch.clone();
+        self.open_sockets_of(&launch);
         let next = self.next.iter().chain(&self.waiting);
         let launches: Vec<&Launch> = next.chain([&self.launch]).collect();
         self.sockets.keep_only(&launches);
+    }
+
+    fn open_sockets_of(&mut self, launch: &Launch) {
+        let runs = self.runs.iter().filter(|_| !self.options.faults.no_take_back);
+        let holders: Vec<_> = runs.filter_map(|run| run.main.as_ref()).collect();
+        for trouble in self.sockets.open(&self.folder, launch, &holders) {
+            crate::say(&format!("cannot open {trouble}"));
+        }
     }
 
     /// Finds the launch of a run that another keeper had begun to bring.

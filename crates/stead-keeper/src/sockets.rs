@@ -4,12 +4,12 @@
 //! The agent holds duplicates of them and gives them to the next keeper, so that no connection that
 //! waits to be taken and no word is lost with a keeper.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use stead_core::launch::{Launch, LaunchSocket};
-use stead_proc::{NamedSocket, NotifySocket, open_listener};
+use stead_proc::{NamedSocket, NotifySocket, Process, open_listener};
 
 /// The name of the socket of `sd_notify` among the others; no port can have it.
 const NOTIFY: &str = "@notify";
@@ -32,6 +32,17 @@ fn bound(socket: &LaunchSocket) -> String {
     format!("{} {}", socket.address, socket.port)
 }
 
+fn open_or_take_back(ip: IpAddr, port: u16, holders: &[&Process]) -> Result<OwnedFd, String> {
+    let error = match open_listener(ip, port) {
+        Ok(socket) => return Ok(socket),
+        Err(error) => error,
+    };
+    let address = SocketAddr::new(ip, port);
+    // One that may not be looked into has nothing for us.
+    let found = holders.iter().find_map(|holder| holder.listener(address).ok().flatten());
+    found.ok_or_else(|| error.to_string())
+}
+
 impl Sockets {
     /// Takes those that were handed to this keeper.
     pub(crate) fn from_carried(carried: Vec<NamedSocket>) -> Self {
@@ -46,8 +57,15 @@ impl Sockets {
         sockets
     }
 
-    /// Opens what a launch needs and is not open yet. Says what could not be, and why.
-    pub(crate) fn open(&mut self, folder: &Path, launch: &Launch) -> Vec<String> {
+    /// Opens what a launch needs and is not open yet. What one of these processes of the instance
+    /// listens with already is taken back from it: its keeper and the agent have both died, and
+    /// the port is still taken. Says what could not be opened, and why.
+    pub(crate) fn open(
+        &mut self,
+        folder: &Path,
+        launch: &Launch,
+        holders: &[&Process],
+    ) -> Vec<String> {
         let mut troubles = Vec::new();
         for wanted in &launch.listen {
             let name = bound(wanted);
@@ -58,7 +76,7 @@ impl Sockets {
             let opened = address
                 .parse::<IpAddr>()
                 .map_err(|error| error.to_string())
-                .and_then(|ip| open_listener(ip, *port).map_err(|error| error.to_string()));
+                .and_then(|ip| open_or_take_back(ip, *port, holders));
             match opened {
                 Ok(socket) => self.listening.push(Listening { bound: name, socket }),
                 Err(why) => troubles.push(format!("`{address}` port {port}: {why}")),

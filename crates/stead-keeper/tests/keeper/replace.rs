@@ -201,6 +201,37 @@ fn a_keeper_killed_at_any_point_of_a_replacement_leaves_one_run_of_the_right_spe
     }
 }
 
+/// Kills a keeper that no agent holds duplicates for, and says how a fresh run comes of it then.
+fn restarted_by_the_next_keeper(flags: &[&str]) -> (Report, serde_json::Value) {
+    let (rig, port) = server(&[]);
+    let mut rig = rig.flag(flags);
+    rig.start();
+    let first = rig.wait_until("ready", |report| report.ready == Some(true));
+    let load = Load::on(port, RATE, &["fresh"]);
+    rig.kill_keeper();
+    rig.start_as_it_is();
+    rig.wait_until("a keeper is there", |_| true);
+    rig.ask(&Request::Restart).unwrap();
+    let failed = |event: &Event| matches!(event, Event::ReplaceFailed { .. });
+    let after = rig.wait_until("it came to something", |report| {
+        settled(report) && (report.run > first.run || rig.events().iter().any(failed))
+    });
+    (after, load.end())
+}
+
+#[test]
+fn a_port_that_only_the_run_holds_any_more_is_taken_back_from_it() {
+    let (after, tally) = restarted_by_the_next_keeper(&[]);
+    assert_eq!((after.run, after.holds_sockets), (2, true), "{after:?}");
+    assert_eq!(tally["lost"], 0, "{tally}");
+}
+
+#[test]
+fn control_a_port_that_is_not_taken_back_is_handed_to_no_further_run() {
+    let (after, _) = restarted_by_the_next_keeper(&["--fault", "no-take-back"]);
+    assert_eq!(after.run, 1, "{after:?}");
+}
+
 #[test]
 fn a_run_that_stops_saying_that_it_is_well_is_restarted_once() {
     let (mut rig, _) = server(&["watchdog-for=200"]);

@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use rustix::net::getsockname;
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open, pidfd_send_signal,
+};
 use stead_core::signal::Signal;
 
 use super::procfs;
@@ -86,6 +91,27 @@ impl Process {
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A duplicate of the socket that it listens with at this address, if it does. Whoever may trace
+    /// it may do that.
+    pub fn listener(&self, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid))? {
+            let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let socket = match pidfd_getfd(&self.pidfd, fd, PidfdGetfdFlags::empty()) {
+                Ok(socket) => socket,
+                // Closed meanwhile.
+                Err(rustix::io::Errno::BADF) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let Ok(name) = getsockname(&socket) else { continue };
+            if SocketAddr::try_from(name) == Ok(address) && socket_acceptconn(&socket) == Ok(true) {
+                return Ok(Some(socket));
+            }
+        }
+        Ok(None)
     }
 
     /// How it ended, for a process that is not a child of ours: kernels from 6.15 on tell, once
