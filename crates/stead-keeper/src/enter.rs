@@ -3,10 +3,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stead_core::launch::Launch;
-use stead_proc::{Cgroup, ENTERED, Fires, Signals, SpawnSpec, reap_all, spawn, wait};
+use stead_core::signal::Signal;
+use stead_proc::{
+    Cgroup, ENTERED, Fires, Held, Signals, SpawnSpec, any_child, kill_descendants, reap_all, spawn,
+    wait,
+};
 use stead_wire::file;
 
 use crate::keeper::{KeepError, LAUNCH_FORMAT};
@@ -67,11 +71,21 @@ pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterErr
         sockets: &[],
     });
     let held = held.map_err(EnterError::Spawn)?;
+    let ended = attend(held, &signals, entered.within);
+    end_what_is_left(&signals);
+    ended
+}
+
+/// Waits for its end and says its exit code. What takes longer than it may is killed.
+fn attend(held: Held, signals: &Signals, within: Option<Duration>) -> Result<u8, EnterError> {
+    let deadline = within.map(|within| Instant::now() + within);
+    let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let is_late = || left().is_some_and(|left| left.is_zero());
     let main = held.hold().map_err(EnterError::Wait)?;
     let pid = held.pid();
     let progress = held.release();
-    loop {
-        let ready = wait(&[signals.as_fd(), progress.as_fd()], None).map_err(EnterError::Wait)?;
+    while !is_late() {
+        let ready = wait(&[signals.as_fd(), progress.as_fd()], left()).map_err(EnterError::Wait)?;
         if ready[1] {
             break;
         }
@@ -84,12 +98,35 @@ pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterErr
         if let Some(ended) = ended {
             return Ok(ended.shell_code());
         }
-        wait(&[signals.as_fd()], Some(LOOK_EVERY)).map_err(EnterError::Wait)?;
+        let look = match left() {
+            Some(left) if left.is_zero() => {
+                main.signal(Signal::Kill).map_err(EnterError::Wait)?;
+                LOOK_EVERY
+            }
+            Some(left) => left.min(LOOK_EVERY),
+            None => LOOK_EVERY,
+        };
+        wait(&[signals.as_fd()], Some(look)).map_err(EnterError::Wait)?;
         if signals.take().contains(&Fires::End) {
-            main.signal(stead_core::signal::Signal::Term).map_err(EnterError::Wait)?;
+            main.signal(Signal::Term).map_err(EnterError::Wait)?;
         }
     }
 }
+
+/// Ends what it has left behind, which is ours now, for we are the reaper of its tree.
+fn end_what_is_left(signals: &Signals) {
+    let until = Instant::now() + LEFT_WITHIN;
+    while any_child() && Instant::now() < until {
+        // Who we are for has the exit code already; what cannot be killed yet is tried again.
+        let _ = kill_descendants();
+        let _ = wait(&[signals.as_fd()], Some(LEFT_LOOK_EVERY));
+        let _ = (signals.take(), reap_all());
+    }
+}
+
+/// Killed processes end at once but for those that the kernel holds up: a disk that hangs.
+const LEFT_WITHIN: Duration = Duration::from_secs(2);
+const LEFT_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A signal tells of an end; this is for one that was missed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -31,6 +31,7 @@ mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use faults::Faults;
 
@@ -41,7 +42,9 @@ stead's agent starts one keeper for each instance; it is of no use by itself.
 options:
   --folder DIR    the instance's folder, which holds its spec.json
   --enter RUN:PID:SIDE PROGRAM [ARGS]..
-                  run a program in the place of a run, and end with its exit code
+                  run a program in the place of a run, and end with its exit code and all it
+                  has started
+  --within MS     with `--enter`, and before it: kill what takes longer
   --no-cgroup     find the tree of a run by descent, session and environment alone
   --fault NAME    for tests: leave out one protection
   --crash-at N    for tests: be killed once at the point with this number, or at `all` of them
@@ -66,6 +69,8 @@ struct Entered {
     pid: u32,
     /// It has the second of two ports of each name.
     second: bool,
+    /// Killed then, with all it has started.
+    within: Option<Duration>,
     argv: Vec<String>,
 }
 
@@ -79,7 +84,7 @@ impl Entered {
         if argv.is_empty() {
             return Err("`--enter` needs a program".to_owned());
         }
-        Ok(Self { run, pid, second: side == 1, argv })
+        Ok(Self { run, pid, second: side == 1, within: None, argv })
     }
 }
 
@@ -143,7 +148,8 @@ fn parse(args: Vec<String>) -> Result<Options, String> {
     let mut folder = None;
     let mut no_cgroup = false;
     let mut faults = Faults::default();
-    let mut enter = None;
+    let mut enter: Option<Entered> = None;
+    let mut within = None;
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("`{arg}` needs a value"));
@@ -154,13 +160,20 @@ fn parse(args: Vec<String>) -> Result<Options, String> {
                 let place = value()?.clone();
                 enter = Some(Entered::parse(&place, rest.by_ref().cloned().collect())?);
             }
+            "--within" => within = Some(milliseconds(value()?)?),
             "--fault" => faults.leave_out(value()?)?,
             "--crash-at" => faults.crash_at(value()?)?,
             _ => return Err(format!("unknown argument `{arg}`")),
         }
     }
     let folder = folder.ok_or("`--folder` is missing")?;
+    let enter = enter.map(|enter| Entered { within, ..enter });
     Ok(Options { folder, no_cgroup, faults, args, enter })
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().map_err(|_| format!("`{text}` is no number of milliseconds"))?;
+    Ok(Duration::from_millis(number))
 }
 
 #[cfg(test)]
@@ -178,6 +191,7 @@ mod tests {
             ("--folder", "`--folder` needs a value"),
             ("--folder x --enter 1:2 /bin/true", "`1:2` is not RUN:PID:SIDE"),
             ("--folder x --enter 1:2:0", "`--enter` needs a program"),
+            ("--folder x --within soon", "`soon` is no number of milliseconds"),
             ("--folder x --what", "unknown argument `--what`"),
             ("--folder x --fault nothing", "there is no fault `nothing`"),
             ("--folder x --crash-at 99", "there is no crash point `99`"),

@@ -30,7 +30,7 @@ pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spaw
 pub use imp::stream::{Moved, Pipe};
 pub use imp::tcp::{Done, TcpListening, TcpSocket};
 pub use imp::tcp_owner::holds_connection;
-pub use imp::tree::{ENTERED, Tree, kill_tree, members, newest_marked};
+pub use imp::tree::{ENTERED, Tree, kill_descendants, kill_tree, members, newest_marked};
 pub use imp::tube::Tube;
 pub use imp::upgrade::{become_program, carried_state, exec_with_state};
 pub use imp::usage::{Usage, usage};

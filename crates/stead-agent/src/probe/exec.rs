@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use stead_core::template::Template;
 use tokio::io::AsyncReadExt;
@@ -33,12 +34,15 @@ impl Exec {
         Self { keeper: target.keeper.clone(), folder: target.folder.clone(), place, argv }
     }
 
-    pub(super) async fn ask(&self) -> Result<String, String> {
+    /// The keeper's program ends it, with all it has started, once it has taken so long: even if
+    /// nobody is there any more to hear of it.
+    pub(super) async fn ask(&self, within: Duration) -> Result<String, String> {
         let mut command = Command::new(&self.keeper);
-        command.arg("--folder").arg(&self.folder).arg("--enter").arg(&self.place).args(&self.argv);
+        command.arg("--folder").arg(&self.folder);
+        command.arg("--within").arg(within.as_millis().to_string());
+        command.arg("--enter").arg(&self.place).args(&self.argv);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // One that takes too long is dropped, and ends with all it started.
-        let mut child = command.kill_on_drop(true).spawn().map_err(|error| error.to_string())?;
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let read = async {

@@ -375,7 +375,7 @@ impl Asker {
     async fn ask(&mut self, wait_max: Duration) -> Result<String, String> {
         let asked = async {
             match self {
-                Self::Exec(exec) => exec.ask().await,
+                Self::Exec(exec) => exec.ask(wait_max).await,
                 Self::Http(http) => http.ask().await,
                 Self::Log(log) => log.ask().await,
                 Self::Nothing => Err("it has said nothing".to_owned()),

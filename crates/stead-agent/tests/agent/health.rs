@@ -206,6 +206,49 @@ fn a_probe_that_hangs_or_floods_harms_nothing_else() {
     assert!(kib < 64 << 10, "the agent has {kib} KiB");
 }
 
+/// How many processes have this as their last argument.
+fn alive_with(argument: &str) -> usize {
+    let ends = format!("\0{argument}\0");
+    let lines = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        std::fs::read(entry.unwrap().path().join("cmdline")).ok() // it may have ended
+    });
+    lines.filter(|line| line.ends_with(ends.as_bytes())).count()
+}
+
+#[test]
+fn a_program_that_a_probe_gives_up_is_gone_with_all_it_has_started() {
+    /// So many questions, of which at most the last ones are still being ended.
+    const ASKED_N: usize = 10;
+    const ENDING_MAX: usize = 3;
+    let script = |rest: &str| format!("echo asked >> $HOME/asked; {rest}");
+    // An argument that nobody else sleeps for.
+    let [hanging, left] = [1, 2].map(|n| format!("{}", 10_000_000 * n + std::process::id()));
+    let mut hangs = shell("exec sleep 1000");
+    hangs.ready =
+        Some(probe(exec(&["/bin/sh", "-c", &script(&format!("sleep {hanging}; exit 0"))])));
+    let mut leaves = shell("exec sleep 1000");
+    leaves.ready = Some(probe(exec(&["/bin/sh", "-c", &script(&format!("sleep {left} &"))])));
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    root.start();
+    root.put(&plan([("hangs.0", hangs), ("leaves.0", leaves)]));
+    for (name, ready, argument) in [("hangs.0", false, &hanging), ("leaves.0", true, &left)] {
+        let asked = root.path().join("data").join(name).join("asked");
+        until(&format!("{name} was asked {ASKED_N} times"), || {
+            let asked = std::fs::read_to_string(&asked).ok()?;
+            (asked.lines().count() >= ASKED_N).then_some(())
+        });
+        let alive = alive_with(argument);
+        assert!(alive <= ENDING_MAX, "{name}: {alive}");
+        until("the verdict", || (root.instance(name)?.ready == Some(ready)).then_some(()));
+    }
+    // Nor does one stay that nobody waits for any more.
+    root.kill();
+    for argument in [hanging, left] {
+        until("all have ended", || (alive_with(&argument) == 0).then_some(()));
+    }
+}
+
 #[test]
 fn an_agent_that_dies_leaves_what_is_ready_and_the_next_one_sees_it() {
     let (mut spec, port) = server(&[]);
