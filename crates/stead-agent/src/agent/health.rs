@@ -81,6 +81,7 @@ impl Agent {
                 let is_free = comes.is_some_and(|coming| coming.run == run);
                 self.unhealthy(name, run, why, is_free);
             }
+            Probed::Well => kept.held_back = None,
         }
     }
 

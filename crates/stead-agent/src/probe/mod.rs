@@ -112,6 +112,8 @@ pub(crate) enum Probed {
     Ready { ready: bool, last: String },
     /// It must be restarted: why.
     Unhealthy { why: String },
+    /// It need not any more: its live probe has passed again.
+    Well,
 }
 
 /// The agent's hold on the probing of one run. Dropping it ends that.
@@ -252,6 +254,7 @@ impl Asking {
         let mut pace =
             if what.ready { Pace::eager(probe.every) } else { Pace::steady(probe.every) };
         let mut told = String::new();
+        let mut told_unhealthy = false;
         loop {
             let answer = asker.ask(probe.timeout).await;
             let passed = answer.is_ok();
@@ -277,9 +280,12 @@ impl Asking {
                     let times = limits.failures;
                     let why = format!("its live probe failed {times} times in a row: {last}");
                     self.tell(Probed::Unhealthy { why }).await;
+                    told_unhealthy = true;
                     // The agent may hold the restart back for a while; then it is asked again.
                     live_tally = Tally::default();
                     live_tally.note(true, 1, 1);
+                } else if passed && std::mem::take(&mut told_unhealthy) {
+                    self.tell(Probed::Well).await;
                 }
             }
             sleep_until(pace.next(passed)).await;

@@ -154,6 +154,65 @@ fn a_run_whose_live_probe_fails_is_restarted_once_and_why_tells_what_it_said() {
     assert_eq!((count("unhealthy", 1), count("stopping", 1)), (1, 1), "{why}");
 }
 
+/// So many instances that are sick while a file is there.
+fn sick_together(root: &Root, n: u32) -> Vec<String> {
+    let sick = root.path().join("sick");
+    let healthy = format!("test ! -e {}", sick.display());
+    let mut plan = plan([]);
+    for index in 0..n {
+        let mut spec = shell("exec sleep 1000");
+        // On a busy machine it may take a while to ask.
+        let live =
+            Probe { timeout: Duration::from_secs(10), ..probe(exec(&["sh", "-c", &healthy])) };
+        (spec.ready, spec.live) = (Some(live.clone()), Some(live));
+        plan.instances.insert(format!("a.{index}").parse().unwrap(), spec);
+    }
+    assert_eq!(root.put(&plan).status, 200);
+    let names: Vec<String> = plan.instances.keys().map(ToString::to_string).collect();
+    for name in &names {
+        until("it is ready", || (root.instance(name)?.ready == Some(true)).then_some(()));
+    }
+    std::fs::write(sick, "").unwrap();
+    names
+}
+
+#[test]
+fn of_many_restarts_that_are_due_at_once_some_are_held_back_and_what_recovers_is_spared() {
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    root.start();
+    let names = sick_together(&root, 10);
+    let held_back = |name: &String| {
+        let notes = root.instance(name).unwrap().notes;
+        notes.iter().any(|note| note.contains("its restart is held back"))
+    };
+    until("some are held back", || {
+        (names.iter().filter(|it| held_back(it)).count() >= 3).then_some(())
+    });
+    std::fs::remove_file(root.path().join("sick")).unwrap();
+    until("all are well", || {
+        let is_well = |name: &String| root.instance(name).unwrap().ready == Some(true);
+        names.iter().all(|name| is_well(name) && !held_back(name)).then_some(())
+    });
+    let restarted = names.iter().filter(|name| root.instance(name).unwrap().run > 1).count();
+    assert!((4..10).contains(&restarted), "{restarted}");
+}
+
+#[test]
+fn control_few_restarts_that_are_due_at_once_are_not_held_back() {
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    root.start();
+    let names = sick_together(&root, 3);
+    for name in &names {
+        until(&format!("another run of {name}"), || {
+            let instance = root.instance(name)?;
+            assert!(!instance.notes.iter().any(|note| note.contains("held back")), "{instance:?}");
+            (instance.run > 1).then_some(())
+        });
+    }
+}
+
 #[test]
 fn a_slow_start_is_no_failure_while_its_start_up_probe_has_time() {
     let (mut slow, port) = server(&["ready-after=1200"]);
