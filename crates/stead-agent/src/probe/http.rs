@@ -186,3 +186,72 @@ fn judge(head: &Head, body: &[u8]) -> Result<String, Bad> {
     };
     if head.status < STATUS_BAD_FROM { Ok(said) } else { Err(Bad::Answer(said)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// What is said to so many questions in a row, and over how many connections they came. The
+    /// server answers each question with `answer` and ends a connection after `per_connection`.
+    fn asked(n: usize, answer: &'static str, per_connection: usize) -> (Vec<String>, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut stream = stream.unwrap();
+                let mut question = [0; 4096];
+                for _ in 0..per_connection {
+                    // The client may have had enough.
+                    let Ok(1..) = stream.read(&mut question) else { break };
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let said = runtime.block_on(async {
+            let mut http = Http::new(address, "/healthz", None);
+            let mut said = Vec::new();
+            for _ in 0..n {
+                said.push(http.ask().await.unwrap_or_else(|why| why));
+            }
+            said
+        });
+        (said, connections.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn a_connection_is_kept_for_as_long_as_it_may_be_and_an_answer_is_an_answer_either_way() {
+        let keep = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let late = "HTTP/1.1 503 Later\r\nContent-Length: 3\r\n\r\nno\n";
+        let close = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+        let old = "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let pieces = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        let more = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more";
+        let none = "HTTP/1.1 204 None\r\n\r\n";
+        for (answer, per_connection, connections, said) in [
+            (keep, 100, 1, "status 200: ok"),
+            (late, 100, 1, "status 503: no"),
+            (none, 100, 1, "status 204"),
+            // One that ends without a word between two questions has done nothing wrong.
+            (keep, 2, 5, "status 200: ok"),
+            (close, 1, 10, "status 200: ok"),
+            (old, 1, 10, "status 200: ok"),
+            (pieces, 1, 10, "status 200"),
+            (more, 1, 10, "status 200: ok"),
+            ("", 1, 10, "it closed the connection"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", 1, 10, "its answer was cut off"),
+            ("SSH-2.0-OpenSSH\r\n", 1, 10, "its answer is no HTTP"),
+        ] {
+            let (all, seen) = asked(10, answer, per_connection);
+            assert!(all.iter().all(|it| it.contains(said)), "{answer:?}: {all:?}");
+            assert_eq!(seen, connections, "{answer:?}");
+        }
+    }
+}

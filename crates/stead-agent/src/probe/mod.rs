@@ -408,3 +408,45 @@ impl Asker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn probes_that_begin_together_do_not_stay_in_step_and_each_keeps_its_pace() {
+        let every = Duration::from_secs(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let began = Instant::now();
+            let mut firsts = BTreeSet::new();
+            for _ in 0..200 {
+                let mut pace = Pace::eager(every);
+                let first = pace.next(true);
+                let wait = first - began;
+                // What it takes to get here counts, too.
+                assert!(wait >= every * 2 / 5 && wait <= every * 3 / 2, "{wait:?}");
+                assert_eq!(pace.next(true) - first, every);
+                firsts.insert(wait.as_millis() / 10);
+            }
+            // Half of the time between two questions has so many parts at whose ends they ask.
+            assert!(firsts.len() > TOGETHER as usize / 4, "{firsts:?}");
+        });
+    }
+
+    #[test]
+    fn what_has_not_passed_yet_is_asked_sooner_and_then_at_its_pace() {
+        let every = Duration::from_millis(100);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut pace = Pace::eager(every);
+            let mut due = vec![pace.due];
+            due.extend((0..9).map(|_| pace.next(false)));
+            let waits: Vec<Duration> = due.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert_eq!(waits[0], EAGER_FIRST);
+            assert!(waits[..5].windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
+            assert!(waits.iter().all(|wait| *wait <= every), "{waits:?}");
+        });
+    }
+}
