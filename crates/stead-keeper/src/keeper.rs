@@ -279,7 +279,7 @@ impl Keeper {
             let (instance, action) = step(&self.policy(), self.instance, input, now);
             self.instance = instance;
             self.told.changed |= before != instance.phase() || beside != instance.beside();
-            self.note_replacement(before, beside);
+            self.note_replacement(before, beside, event.as_ref());
             if let Some(event) = event {
                 self.note(event);
             }

@@ -220,8 +220,13 @@ impl Keeper {
         }
     }
 
-    /// Tells of a replacement that has begun, has come to pass or has failed.
-    pub(crate) fn note_replacement(&mut self, before: Phase, beside: Option<Beside>) {
+    /// Tells of a replacement that has begun, has come to pass or has failed, by this event.
+    pub(crate) fn note_replacement(
+        &mut self,
+        before: Phase,
+        beside: Option<Beside>,
+        event: Option<&Event>,
+    ) {
         let old = before.run().unwrap_or_default().0;
         match (beside, self.instance.beside()) {
             (None, Some(Beside::Coming { run, .. })) => {
@@ -237,20 +242,26 @@ impl Keeper {
                     }
                     self.note(Event::Replaced { run: run.0, old });
                 } else if is_over {
-                    self.reject(run, old);
+                    self.reject(run, old, event);
                 }
             }
             (None | Some(Beside::Going { .. } | Beside::Sweeping { .. }), _) => (),
         }
     }
 
-    fn reject(&mut self, run: RunId, kept: u64) {
+    fn reject(&mut self, run: RunId, kept: u64, event: Option<&Event>) {
         let unhealthy = self.find(run).and_then(|current| current.unhealthy.clone());
         let ended = self.find(run).is_none_or(|current| current.main.is_none());
         let why = match (unhealthy, ended, &self.waiting) {
             (_, _, Some(_)) => "another plan came meanwhile".to_owned(),
             (Some(why), _, _) => why,
-            (None, true, None) => "it ended before it was ready".to_owned(),
+            (None, true, None) => match event {
+                Some(Event::SpawnFailed { why, .. }) => format!("it could not start: {why}"),
+                Some(Event::Exited { exit, .. }) => {
+                    format!("it ended before it was ready: {}", exit.reason)
+                }
+                Some(_) | None => "it ended before it was ready".to_owned(),
+            },
             (None, false, None) => {
                 let within = stead_core::units::show_duration(self.launch.replace.within);
                 format!("it was not ready within {within}")

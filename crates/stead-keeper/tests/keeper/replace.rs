@@ -132,24 +132,33 @@ fn control_a_service_that_cuts_its_connections_loses_requests() {
     assert!(lost_over_restarts(&rig, port) > 0);
 }
 
+/// What becomes of a launch.
+type Change<'a> = &'a dyn Fn(&Launch) -> Box<Launch>;
+
 #[test]
 fn a_next_run_that_is_never_ready_or_crashes_or_cannot_start_leaves_the_old_one_at_work() {
-    for (options, within_ms, why) in [
-        (&["never-ready"][..], 300, "not ready within 300ms"),
-        // What it had accepted before it crashed would be lost with it.
-        (
-            &["never-ready", "accept-when-ready", "crash-after=50"],
-            20_000,
-            "ended before it was ready",
-        ),
-    ] {
+    let changed_to = |options: &'static [&str]| move |launch: &Launch| changed(launch, options);
+    let never_ready = changed_to(&["never-ready"]);
+    // What it had accepted before it crashed would be lost with it.
+    let crashes = changed_to(&["never-ready", "accept-when-ready", "crash-after=50"]);
+    let cannot_start = |launch: &Launch| {
+        let mut launch = Box::new(launch.clone());
+        launch.argv[0] = "/no/such/program".to_owned();
+        launch
+    };
+    let rows: [(Change<'_>, u64, &str); 3] = [
+        (&never_ready, 300, "not ready within 300ms"),
+        (&crashes, 20_000, "it ended before it was ready: exit code 3"),
+        (&cannot_start, 20_000, "it could not start: "),
+    ];
+    for (change, within_ms, why) in rows {
         let (mut rig, port) = server(&[]);
         rig.launch.replace.within = std::time::Duration::from_millis(within_ms);
         rig.start();
         let first = rig.wait_until("ready", |report| report.ready == Some(true));
         let old = born(first.pid.unwrap());
         let load = Load::on(port, RATE, &["fresh"]);
-        let next = changed(&rig.launch, options);
+        let next = change(&rig.launch);
         let next_mark = mark(&next);
         rig.ask(&Request::Update { launch: next }).unwrap();
         let kept = rig.wait_until("the old run is kept", |report| {
