@@ -41,6 +41,8 @@ pub(crate) struct Changes {
     pub(crate) instances: BTreeMap<InstanceName, Change>,
     /// Those of them whose change is taken up only by a fresh run.
     pub(crate) restarted: BTreeSet<InstanceName>,
+    /// Those of them whose fresh run is ready before the old one ends; the others have a gap.
+    pub(crate) without_gap: BTreeSet<InstanceName>,
     /// Services in the order they are started; stopped the other way round.
     pub(crate) order: Vec<ServiceName>,
     /// Services whose files are not there and are built by `up`.
@@ -139,11 +141,13 @@ fn compare(
         Address::Ssh(_) => true,
     });
     let capacity = stead_agent::capacity();
+    let restarted = running.map(|plan| restarted(plan, next)).unwrap_or_default();
     Changes {
         fleet: next.fleet.to_string(),
         host: next.host.to_string(),
         running: running.map(|plan| plan.fleet.to_string()),
-        restarted: running.map(|plan| restarted(plan, next)).unwrap_or_default(),
+        without_gap: running.map(|now| without_gap(now, next, &restarted)).unwrap_or_default(),
+        restarted,
         generation: now.generation,
         has_agent: true,
         order: order(next),
@@ -167,6 +171,19 @@ pub(crate) fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
         launch_change(&old, &new) == LaunchChange::FreshRun || old_host != new_host
     });
     changed.map(|(name, _, _)| name.clone()).collect()
+}
+
+/// Those of the restarted instances whose keepers let two runs overlap.
+pub(crate) fn without_gap(
+    now: &Plan,
+    next: &Plan,
+    restarted: &BTreeSet<InstanceName>,
+) -> BTreeSet<InstanceName> {
+    let overlaps = |plan: &Plan, name| {
+        plan.instances.get(name).is_some_and(|spec: &Spec| spec.replace.overlap)
+    };
+    let both = restarted.iter().filter(|name| overlaps(now, name) && overlaps(next, name));
+    both.cloned().collect()
 }
 
 /// What of a spec enters its launch: with the same places on every host, and with the fields that
@@ -238,6 +255,20 @@ mod tests {
         for (old, new, is_restarted) in cases {
             let found = restarted(&plan(old), &plan(new));
             assert_eq!(!found.is_empty(), is_restarted, "{old:?} / {new:?}");
+        }
+        let (listens, b) = ("port.http = 8100\nlisten.http = \"127.0.0.1\"", "env.A = 1");
+        for (old, new, is_without) in [
+            ("", b.to_owned(), false),
+            (listens, format!("{listens}\n{b}"), true),
+            (listens, b.to_owned(), false),
+            ("", listens.to_owned(), false),
+            ("replace.overlap = true", format!("replace.overlap = true\n{b}"), true),
+        ] {
+            let (now, next) = (plan(old), plan(&new));
+            let restarted = restarted(&now, &next);
+            assert!(!restarted.is_empty(), "{old:?} / {new:?}");
+            let found = without_gap(&now, &next, &restarted);
+            assert_eq!(!found.is_empty(), is_without, "{old:?} / {new:?}");
         }
         let b = "\n[service.b]\nrun = [\"/bin/b\"]";
         assert!(restarted(&plan(b), &plan(&format!("needs = [\"b\"]{b}"))).is_empty());

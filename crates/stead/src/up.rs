@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stead_core::names::ServiceName;
+use stead_core::names::{InstanceName, ServiceName};
 use stead_core::plan::{Plan, When};
 use stead_fleet::Stage;
 use stead_wire::api::{Act, ActWhat, Acted, InstanceStatus, PlanPut, PlanState, Status};
@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::fleet_file::{FleetFile, LocalFleet};
 use crate::interrupts::Interrupts;
-use crate::plan::{current, restarted, stored};
+use crate::plan::{current, restarted, stored, without_gap};
 use crate::progress::Progress;
 use crate::release::Release;
 use crate::render::quantity;
@@ -175,13 +175,28 @@ async fn apply(
     awaited.may_end = may_end(&plan);
     // What gets a fresh run must have one to count as up.
     let fresh = state.plan.as_ref().map(|now| restarted(now, &plan)).unwrap_or_default();
+    let notes = state.plan.as_ref().map(|now| gaps(&fresh, &without_gap(now, &plan, &fresh)));
     let fresh: BTreeSet<String> = fresh.iter().map(ToString::to_string).collect();
     let before_runs = before.instances.iter().filter(|it| fresh.contains(&it.name));
     awaited.runs_before = before_runs.map(|it| (it.name.clone(), it.run)).collect();
     let put = PlanPut { replaces: state.generation, plan };
     let _: PlanState = client.put("/v1/plan", &put).await?;
+    notes.into_iter().flatten().for_each(|note| ctx.screen.note(&note));
     start_stopped(client, &before, &awaited, &scheduled(&put.plan)).await?;
     Ok(Applied { is_ours: before.instances.is_empty(), awaited })
+}
+
+/// Says of what gets a fresh run whether that is without a gap.
+fn gaps(fresh: &BTreeSet<InstanceName>, without: &BTreeSet<InstanceName>) -> Vec<String> {
+    let list = |names: Vec<&InstanceName>| {
+        names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let kinds = [
+        ("replaced without a gap", without.iter().collect::<Vec<_>>()),
+        ("stopped and then started", fresh.difference(without).collect()),
+    ];
+    let told = kinds.into_iter().filter(|(_, names)| !names.is_empty());
+    told.map(|(how, names)| format!("{how}: {}", list(names))).collect()
 }
 
 /// Starts what somebody had stopped, or what had failed for good: `up` is to be up.
@@ -243,6 +258,18 @@ fn may_end(plan: &Plan) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_which_instances_have_a_gap() {
+        let names = |text: &str| text.split_whitespace().map(|it| it.parse().unwrap()).collect();
+        let (all, web) = (names("db.0 db.1 web.0"), names("web.0"));
+        let told = ["replaced without a gap: web.0", "stopped and then started: db.0, db.1"];
+        assert_eq!(gaps(&all, &web), told);
+        assert_eq!(gaps(&web, &web), told[..1]);
+        assert_eq!(gaps(&names(""), &names("")), [""; 0]);
+    }
+
     #[test]
     fn a_host_takes_as_many_instances_as_a_fleet_file_may_put_on_it() {
         assert_eq!(stead_fleet::INSTANCES_PER_HOST_MAX as usize, stead_agent::INSTANCES_MAX);

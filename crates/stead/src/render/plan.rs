@@ -25,8 +25,11 @@ pub(crate) fn lines(changes: &Changes, paint: Paint) -> Vec<String> {
         }
         let (tone, sign, what) = match change {
             Change::Add => (Tone::Good, '+', "add"),
+            Change::Change(_) if changes.without_gap.contains(name) => {
+                (Tone::Warn, '~', "change: replaced without a gap, with")
+            }
             Change::Change(_) if changes.restarted.contains(name) => {
-                (Tone::Warn, '~', "change: restarted with")
+                (Tone::Warn, '~', "change: stopped and then started, with")
             }
             Change::Change(_) => (Tone::Warn, '~', "change: taken up without a restart"),
             Change::Keep => continue,
@@ -113,6 +116,7 @@ mod tests {
             has_agent: true,
             instances: instances.map(|(name, change)| (name.parse().unwrap(), change)).collect(),
             restarted: BTreeSet::new(),
+            without_gap: BTreeSet::new(),
             order: vec![name("db"), name("orders")],
             built_on_up: Vec::new(),
             unkept: Vec::new(),
@@ -140,8 +144,10 @@ mod tests {
             ),
             ("orders.1", Change::Change(vec![field("limits.memory", "(none)", "256MiB")])),
             ("orders.10", Change::Add),
+            ("web.0", Change::Change(vec![field("env.A", "1", "2")])),
         ]);
-        changes.restarted.insert("orders.0".parse().unwrap());
+        changes.restarted = ["orders.0", "web.0"].map(|name| name.parse().unwrap()).into();
+        changes.without_gap.insert("web.0".parse().unwrap());
         changes.built_on_up = vec!["orders".parse().unwrap()];
         changes.unkept.push("`limits.cpu` of orders".into());
         changes.refused = Some("this host cannot keep `limits.memory` of `db`".into());
