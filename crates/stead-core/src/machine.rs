@@ -503,7 +503,7 @@ impl Instance {
 
     fn deadline_passed(&mut self, policy: &Policy, now: Millis) -> Option<Action> {
         if self.phase_deadline(policy).is_none_or(|deadline| now < deadline) {
-            return self.deadline_passed_beside(now);
+            return self.deadline_passed_beside(policy, now);
         }
         match &mut self.phase {
             Phase::Down | Phase::Failed | Phase::Starting { .. } => None,

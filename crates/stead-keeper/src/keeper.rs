@@ -319,7 +319,9 @@ impl Keeper {
         self.options.faults.reach(CrashPoint::StopSent, &self.folder);
         let how = asked.unwrap_or_else(|error| format!("not asked: {error}"));
         let replaced = self.instance.beside().is_some_and(|beside| beside.run() == run);
+        let is_newest = run == self.instance.last_run();
         let why = match (self.ending, self.instance.goal()) {
+            _ if replaced && is_newest => "it did not come to take the place of another",
             _ if replaced => "another run has taken its place",
             (Some(Ending::Retiring), _) => "no longer in the plan",
             (Some(Ending::Shutdown { .. }), _) => "the host goes down",

@@ -3,13 +3,14 @@
 //! ```text
 //!   replace            ready                     exited            gone
 //!  ─────────> Coming ─────────> the other Going ────────> Sweeping ─────> none
-//!               │ exited, given up                            ^
-//!               └─────────────────────────────────────────────┘
+//!               │ given up: a Going of its own                 ^
+//!               └─────────────────────── exited ───────────────┘
 //! ```
 //!
 //! Until the coming run is ready, the one that is up is left alone: if the coming one fails or is
-//! not ready in time, it is killed, and nothing has changed. If instead the one that is up ends by
-//! itself meanwhile, the coming one is what is left, and takes its place at once.
+//! not ready in time, it is asked to end, and nothing has changed. It is not killed at once, since
+//! it may have taken work already. If instead the one that is up ends by itself meanwhile, the
+//! coming one is what is left, and takes its place at once.
 
 use super::{Action, Goal, Instance, KILL_AGAIN_AFTER, Phase, Policy, RunId};
 use crate::units::Millis;
@@ -24,7 +25,8 @@ pub enum Beside {
         started: bool,
         give_up_at: Millis,
     },
-    /// Asked to end, or killed already. From `kill_at` on its whole tree is killed.
+    /// Asked to end, since it gave way or was given up, or killed already. From `kill_at` on its
+    /// whole tree is killed.
     Going { run: RunId, kill_at: Millis },
     /// Its main process is gone; what it left behind is being killed.
     Sweeping { run: RunId, kill_at: Millis },
@@ -159,14 +161,23 @@ impl Instance {
         self.beside.take_if(is_it);
     }
 
-    pub(super) fn deadline_passed_beside(&mut self, now: Millis) -> Option<Action> {
+    pub(super) fn deadline_passed_beside(
+        &mut self,
+        policy: &Policy,
+        now: Millis,
+    ) -> Option<Action> {
         let beside = self.beside.as_mut().filter(|beside| beside.deadline() <= now)?;
         let run = beside.run();
         let kill_at = now + KILL_AGAIN_AFTER;
-        *beside = match *beside {
-            Beside::Coming { .. } | Beside::Going { .. } => Beside::Going { run, kill_at },
-            Beside::Sweeping { .. } => Beside::Sweeping { run, kill_at },
+        let (after, action) = match *beside {
+            Beside::Coming { .. } => {
+                let kill_at = now + policy.stop_timeout;
+                (Beside::Going { run, kill_at }, Action::Stop { run })
+            }
+            Beside::Going { .. } => (Beside::Going { run, kill_at }, Action::Kill { run }),
+            Beside::Sweeping { .. } => (Beside::Sweeping { run, kill_at }, Action::Kill { run }),
         };
-        Some(Action::Kill { run })
+        *beside = after;
+        Some(action)
     }
 }

@@ -21,7 +21,7 @@ impl Instance {
         match (self.phase, self.beside) {
             (_, Some(Beside::Coming { run: coming, .. })) if coming == run => {
                 self.give_up_coming(now);
-                self.deadline_passed_beside(now)
+                self.deadline_passed_beside(policy, now)
             }
             (
                 Phase::Up { run: up, since, .. },

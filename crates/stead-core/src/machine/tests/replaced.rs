@@ -37,15 +37,17 @@ fn the_old_run_is_stopped_only_once_the_new_one_is_ready() {
 }
 
 #[test]
-fn a_new_run_that_is_never_ready_is_killed_and_the_old_one_kept() {
+fn a_new_run_that_is_never_ready_is_asked_to_end_and_the_old_one_kept() {
     let instance = up(&[
         (10, REPLACE, spawn(RUN_2)),
         (11, started(RUN_2), None),
         (20_009, DEADLINE, None),
-        (20_010, DEADLINE, kill(RUN_2)),
-        (20_011, failed(RUN_2), kill(RUN_2)),
-        (20_012, gone(RUN_2), None),
-        (20_013, ready(RUN_2), None),
+        (20_010, DEADLINE, stop(RUN_2)),
+        (20_011, ready(RUN_2), None),
+        (25_009, DEADLINE, None),
+        (25_010, DEADLINE, kill(RUN_2)),
+        (25_011, failed(RUN_2), kill(RUN_2)),
+        (25_012, gone(RUN_2), None),
     ]);
     let phase = Phase::Up { run: RUN_1, since: Millis(1), settled: true };
     assert_eq!((instance.phase(), instance.beside()), (phase, None));
@@ -64,7 +66,7 @@ fn a_new_run_that_crashes_or_cannot_start_leaves_the_old_one_as_it_was() {
     let unhealthy = up(&[
         (10, REPLACE, spawn(RUN_2)),
         (11, started(RUN_2), None),
-        (12, unhealthy(RUN_2), kill(RUN_2)),
+        (12, unhealthy(RUN_2), stop(RUN_2)),
         (13, failed(RUN_2), kill(RUN_2)),
         (14, gone(RUN_2), None),
     ]);
@@ -127,7 +129,7 @@ fn a_stop_ends_both_runs() {
         (10, REPLACE, spawn(RUN_2)),
         (11, started(RUN_2), None),
         (20, DOWN, stop(RUN_1)),
-        (20, DEADLINE, kill(RUN_2)),
+        (20, DEADLINE, stop(RUN_2)),
         (21, ready(RUN_2), None),
         (22, failed(RUN_2), kill(RUN_2)),
         (23, gone(RUN_2), None),
@@ -142,7 +144,7 @@ fn where_nothing_is_up_a_replacement_is_a_restart() {
     check(&[(0, UP, spawn(RUN_1)), (1, REPLACE, stop(RUN_1))]);
     check(&[(0, REPLACE, spawn(RUN_1))]);
     // One is under way already: the next begins from scratch.
-    up(&[(10, REPLACE, spawn(RUN_2)), (11, REPLACE, stop(RUN_1)), (11, DEADLINE, kill(RUN_2))]);
+    up(&[(10, REPLACE, spawn(RUN_2)), (11, REPLACE, stop(RUN_1)), (11, DEADLINE, stop(RUN_2))]);
 }
 
 #[test]
