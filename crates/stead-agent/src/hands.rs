@@ -20,6 +20,7 @@ use stead_wire::journal::{Event, Record};
 use tokio::sync::mpsc::Sender;
 
 use crate::accounts::Accounts;
+use crate::config::{self, ConfigError};
 use crate::crash::{Crash, CrashPoint};
 use crate::host::{self, AllWanted};
 use crate::kit;
@@ -27,7 +28,7 @@ use crate::layout::{InstanceError, Layout};
 use crate::message::Message;
 use crate::store::{self, Found, Stored};
 
-const LAUNCH_FORMAT: &str = "stead-launch/1";
+pub(crate) const LAUNCH_FORMAT: &str = "stead-launch/1";
 
 /// The end of a journal that is read to find its last record.
 const TAIL_LEN: u64 = 2 * frame::RECORD_LEN_MAX as u64;
@@ -46,6 +47,7 @@ pub(crate) enum Job {
         instance: InstanceName,
         mark: u32,
         account: Option<Account>,
+        config: Option<Digest>,
     },
     /// Fill in the host's side of a plan once more: an account may be there by now.
     Resolve(Box<Stored>),
@@ -119,9 +121,13 @@ impl Hands {
                 let retired = self.bury(&instance);
                 Done::Buried { instance, retired }
             }
-            Job::Prepare { instance, mark, account } => {
-                let prepared = self.layout.make_instance(&instance, account.as_ref());
-                let prepared = prepared.map_err(|error| error.to_string());
+            Job::Prepare { instance, mark, account, config } => {
+                let account = account.as_ref();
+                let made = self.layout.make_instance(&instance, account);
+                let prepared = made.map_err(|error| error.to_string()).and_then(|()| {
+                    let put = config::put(&self.layout, &instance, account, config.as_ref());
+                    put.map_err(|error| error.to_string())
+                });
                 Done::Prepared { instance, mark, prepared }
             }
             Job::Resolve(stored) => {
@@ -164,6 +170,7 @@ impl Hands {
         let launch = kept.or_else(|| start.wanted.clone()).ok_or(StartError::NoLaunch)?;
         let account = launch.account.as_ref();
         self.layout.make_instance(&start.instance, account)?;
+        config::put(&self.layout, &start.instance, account, launch.config.as_ref())?;
         let open = |fifo: PathBuf| stead_proc::open_fifo(&fifo).map_err(StartError::Fifo);
         let fifos = self.layout.fifos(&start.instance).into_iter().map(open);
         let fifos = fifos.collect::<Result<_, _>>()?;
@@ -191,6 +198,8 @@ impl Hands {
 /// Why a keeper could not be started.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("its pipes could not be opened: {0}")]
     Fifo(io::Error),
     #[error(transparent)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use stead_core::launch::{HostSide, Launch, launch};
+use stead_core::launch::{HostSide, Launch, config_place, launch};
 use stead_core::names::InstanceName;
 use stead_core::plan::{Plan, Spec};
 use stead_core::template::Places;
@@ -79,7 +79,7 @@ fn wanted(
 ) -> Wanted {
     let data = layout.data(name).to_string_lossy().into_owned();
     let tmp = layout.tmp(name).to_string_lossy().into_owned();
-    let config = layout.config(name).join("current").to_string_lossy().into_owned();
+    let config = config_place(&layout.config(name).to_string_lossy(), spec);
     let kit = kit.to_string_lossy();
     let release = spec.release.as_ref().map(|digest| layout.release(digest));
     let release = release.map_or_else(|| data.clone(), |path| path.to_string_lossy().into_owned());

@@ -30,7 +30,7 @@ pub(crate) struct Layout {
 }
 
 /// A service's user must pass through these to its own files, but may not look around.
-const PASS_THROUGH: u32 = 0o711;
+pub(crate) const PASS_THROUGH: u32 = 0o711;
 /// Only the agent and the keepers.
 const CLOSED: u32 = 0o700;
 
@@ -92,16 +92,25 @@ impl Layout {
         self.root.join("tmp").join(name.to_string())
     }
 
-    /// The folder with the configurations that an instance has had; `current` in it leads to the
-    /// one that holds.
+    /// What was packed as configurations.
+    pub(crate) fn packed_configs(&self) -> PathBuf {
+        self.root.join("configs")
+    }
+
+    pub(crate) fn packed_config(&self, digest: &Digest) -> PathBuf {
+        self.packed_configs().join(digest.as_str())
+    }
+
+    /// The folder with the configurations that an instance has; `current` in it leads to the one
+    /// that holds, where the instance is told to read it again.
     pub(crate) fn config(&self, name: &InstanceName) -> PathBuf {
         self.root.join("config").join(name.to_string())
     }
 
     /// Makes the folders that hold those of the instances.
     pub(crate) fn make_root(&self) -> io::Result<()> {
-        for name in ["releases", "instances", "config", "data", "tmp", "kit"] {
-            let mode = if name == "instances" { CLOSED } else { PASS_THROUGH };
+        for name in ["releases", "instances", "config", "configs", "data", "tmp", "kit"] {
+            let mode = if matches!(name, "instances" | "configs") { CLOSED } else { PASS_THROUGH };
             make_folder(&self.root.join(name), mode)?;
         }
         // A root that others made closed would shut out the services' users.

@@ -61,9 +61,12 @@ pub struct Launch {
     pub replace: Replace,
     #[serde(default, skip_serializing_if = "is_default")]
     pub reload: Option<LaunchReload>,
-    /// The release that `{config}` leads to.
+    /// The digest of its configuration, which is in a folder of that name.
     #[serde(default, skip_serializing_if = "is_default")]
     pub config: Option<Digest>,
+    /// The link beside that folder which leads to it, for one that is told to read it again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub config_link: Option<String>,
     /// It runs when one of its times has come, not always.
     #[serde(default, skip_serializing_if = "is_default")]
     pub schedule: Option<Schedule>,
@@ -161,6 +164,7 @@ pub fn launch_change(old: &Launch, new: &Launch) -> LaunchChange {
         replace: old.replace,
         reload: old.reload.clone(),
         config: old.config.clone(),
+        config_link: old.config_link.clone(),
         schedule: old.schedule.clone(),
         ..new.clone()
     };
@@ -230,9 +234,27 @@ pub fn launch(instance: &InstanceName, spec: &Spec, host: HostSide<'_>) -> Launc
             Reload::Signal(signal) => LaunchReload::Signal(*signal),
         }),
         config: spec.config.clone(),
+        config_link: config_link(spec).map(|_| places.config.into()),
         schedule: spec.schedule.clone(),
         account: host.account,
     }
+}
+
+/// What `{config}` is in the folder that holds the configurations which an instance has had. One
+/// that is told to read it again finds it by a link, which is turned. To others it is what they
+/// began with for as long as they run, also while another run begins beside them.
+pub fn config_place(folder: &str, spec: &Spec) -> String {
+    let name = match (&spec.config, config_link(spec)) {
+        (_, Some(link)) => link,
+        (Some(digest), None) => digest.as_str(),
+        (None, None) => return folder.into(),
+    };
+    format!("{folder}/{name}")
+}
+
+/// The name of the link, if there is one.
+fn config_link(spec: &Spec) -> Option<&'static str> {
+    spec.config.as_ref().zip(spec.reload.as_ref()).map(|_| "current")
 }
 
 /// A spec with the places of one side.
@@ -308,8 +330,9 @@ fn sandbox(spec: &Spec, places: &Places<'_>) -> Option<LaunchSandbox> {
     let fill = |texts: &[Template]| texts.iter().map(|text| text.fill(places)).collect::<Vec<_>>();
     // Its own folders; a release is only read. `{config}` is a link that is turned to another
     // folder beside it while the run goes on, so the folder above it is what may be read.
-    let config = places.config.rsplit_once('/').map_or(places.config, |(above, _)| above);
-    let mut readable = Vec::from([String::from(places.release), String::from(config)]);
+    let config = places.config.rsplit_once('/').filter(|_| spec.config.is_some());
+    let mut readable = Vec::from([String::from(places.release)]);
+    readable.extend(config.map(|(above, _)| String::from(above)));
     readable.extend(fill(read));
     let mut writable = Vec::from([String::from(places.data), String::from(places.tmp)]);
     writable.extend(fill(write));
@@ -451,6 +474,19 @@ mod tests {
     }
 
     #[test]
+    fn only_one_that_is_told_to_reload_finds_its_configuration_by_a_link_that_is_turned() {
+        let digest = "a".repeat(64);
+        let mut spec = spec();
+        assert_eq!(config_place("/config/a.0", &spec), "/config/a.0");
+        spec.config = Digest::try_from(digest.clone()).ok();
+        assert_eq!(config_place("/config/a.0", &spec), format!("/config/a.0/{digest}"));
+        assert_eq!(launched(&spec).config_link, None);
+        spec.reload = Some(Reload::Signal(Signal::Hup));
+        assert_eq!(config_place("/config/a.0", &spec), "/config/a.0/current");
+        assert_eq!(launched(&spec).config_link.as_deref(), Some("/config/a.0/current"));
+    }
+
+    #[test]
     fn runtimes_are_told_of_limits_unless_the_service_says_otherwise() {
         let limited = |spec: &mut Spec| {
             spec.limits.memory = Some(Bytes(1 << 30));
@@ -485,6 +521,9 @@ mod tests {
     fn a_sandbox_lets_through_what_is_needed_and_what_was_named() {
         let sandbox = launched(&spec()).sandbox.unwrap();
         let files = sandbox.files.unwrap();
+        assert_eq!(files.read, ["/release"]);
+        let configured = with(|spec| spec.config = Digest::try_from("a".repeat(64)).ok());
+        let files = configured.sandbox.unwrap().files.unwrap();
         assert_eq!(files.read, ["/release", "/config/a.0"]);
         assert_eq!(files.write, ["/data", "/tmp/a.0"]);
         assert_eq!(sandbox.capabilities, [Capability::NET_BIND_SERVICE], "for port 80");

@@ -70,7 +70,7 @@ pub struct Spec {
     pub replace: Replace,
     #[serde(default, skip_serializing_if = "is_default")]
     pub reload: Option<Reload>,
-    /// The release that holds its configuration: what `{config}` leads to.
+    /// The digest of its configuration, whose files are found in `{config}`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub config: Option<Digest>,
     #[serde(default, skip_serializing_if = "is_default")]

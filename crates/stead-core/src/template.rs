@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// A place that the host fills in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Place {
-    /// The folder with the configuration that the plan holds.
+    /// The folder with its configuration.
     Config,
     /// The instance's own folder, which outlives releases.
     Data,

@@ -31,7 +31,7 @@ impl Fleet {
                 if stage == Stage::NotBuilt && program.build.is_some() {
                     continue;
                 }
-                let files = program.files.iter();
+                let files = program.files.iter().chain(&program.config);
                 problems.extend(files.filter_map(|file| problem(service, program, file, folder)));
             }
         }

@@ -112,6 +112,7 @@ pub struct Service {
 pub struct Program {
     pub(crate) build: Option<String>,
     pub(crate) files: Vec<ReleaseFile>,
+    pub(crate) config: Vec<ReleaseFile>,
     pub(crate) run: Vec<String>,
     pub(crate) user: Option<String>,
     pub(crate) stop_how: FleetStop,
@@ -128,6 +129,13 @@ pub struct ReleaseFile {
     pub name: String,
     /// Where the fleet file says it, in bytes.
     pub span: Span,
+}
+
+/// The names of what was packed for a service.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Packed {
+    pub release: Option<Digest>,
+    pub config: Option<Digest>,
 }
 
 #[derive(Clone, Debug)]
@@ -256,25 +264,28 @@ impl Fleet {
         })
     }
 
-    /// What one host must hold and run. `releases` names the packed files of each service that
+    /// What one host must hold and run. `packed` names the packed files of each service that
     /// has some, for the system of that host.
     ///
     /// # Panics
-    /// If the fleet has no such host, or a service with files has no release: mistakes of the
+    /// If the fleet has no such host, or what a service has was not packed: mistakes of the
     /// caller, which would otherwise become a plan that ends or breaks services.
-    pub fn plan(&self, host: &HostName, releases: &BTreeMap<ServiceName, Digest>) -> Plan {
+    pub fn plan(&self, host: &HostName, packed: &BTreeMap<ServiceName, Packed>) -> Plan {
         assert!(self.hosts.contains_key(host), "the fleet has no host {host}");
         let mut instances = BTreeMap::new();
         for (service, program) in self.services_on(host) {
-            let release = match program.files.as_slice() {
+            let found = packed.get(&service.name).cloned().unwrap_or_default();
+            let named = |files: &[ReleaseFile], digest: Option<Digest>| match files {
                 [] => None,
-                [..] => Some(releases.get(&service.name).cloned()),
+                [..] => Some(digest.expect("a service with files is packed before it is planned")),
             };
-            let release = release
-                .map(|found| found.expect("a service with files is packed before it is planned"));
+            let packed = Packed {
+                release: named(&program.files, found.release),
+                config: named(&program.config, found.config),
+            };
             for index in 0..service.count {
                 let name = InstanceName::new(service.name.clone(), index);
-                instances.insert(name, service.spec(program, index, release.clone()));
+                instances.insert(name, service.spec(program, index, packed.clone()));
             }
             if let Some(front) = &service.front {
                 instances.insert(front.instance(), front.spec(program.stop_timeout));
@@ -327,7 +338,7 @@ impl Service {
         self.programs.get(&os)
     }
 
-    fn spec(&self, program: &Program, index: u32, release: Option<Digest>) -> Spec {
+    fn spec(&self, program: &Program, index: u32, packed: Packed) -> Spec {
         let ports = self.ports_of(index);
         let port = |name: &str| ports.get(name).copied();
         // Which of two ports a run has is known only when it begins.
@@ -362,7 +373,8 @@ impl Service {
         };
         Spec {
             run: fill_all(&program.run),
-            release,
+            release: packed.release,
+            config: packed.config,
             directory: self.directory.as_ref().map(fill),
             env: program.env.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
             inherit: self.inherit.clone(),
@@ -395,7 +407,6 @@ impl Service {
                 FleetReload::Signal(signal) => Reload::Signal(*signal),
             }),
             sandbox: self.sandbox.as_ref().map_or(Sandbox::Off, |it| it.filled(fill_all)),
-            ..Spec::of(Vec::new())
         }
     }
 
@@ -419,5 +430,10 @@ impl Program {
     /// What its release holds; without any it has no release.
     pub fn files(&self) -> &[ReleaseFile] {
         &self.files
+    }
+
+    /// What its configuration holds; without any it has none of its own.
+    pub fn config(&self) -> &[ReleaseFile] {
+        &self.config
     }
 }

@@ -63,6 +63,8 @@ pub(crate) struct Known<'a> {
     pub ports: Option<Vec<&'a str>>,
     /// Whether each of its systems has a release.
     pub release: bool,
+    /// Whether each of its systems has a configuration.
+    pub config: bool,
 }
 
 /// A place that is none.
@@ -81,8 +83,9 @@ impl Known<'_> {
             Piece::Plain(_) => None,
             Piece::Place(place) => self.check_place(place),
             Piece::Unclosed(piece) => {
-                let meant =
-                    ["{data", "{tmp", "{release"].into_iter().find(|p| piece.starts_with(p));
+                let meant = ["{data", "{tmp", "{release", "{config"]
+                    .into_iter()
+                    .find(|p| piece.starts_with(p));
                 Some(BadPlace {
                     piece: piece.chars().take(24).collect(),
                     what: "is a brace that is never closed",
@@ -121,6 +124,13 @@ impl Known<'_> {
         match place {
             "data" | "tmp" => return None,
             "release" if self.release => return None,
+            "config" if self.config => return None,
+            "config" => {
+                let because = "without `config` the service has no such files".into();
+                let try_this = "`config = [\"app.toml\"]`, or `{release}`".into();
+                let what = "is a folder there is none of";
+                return Some(BadPlace { piece, what, because, try_this });
+            }
             "release" => {
                 let because = "without `files` the service has no release".into();
                 let try_this = "`{data}`".into();
@@ -136,8 +146,9 @@ impl Known<'_> {
         } else if ports.contains(&place) {
             ("a port is written with `port.` before its name", format!("{{port.{place}}}"))
         } else {
-            let near = nearest(place, ["data", "tmp", "release"].into_iter()).unwrap_or("data");
-            let because = "a place is {data}, {tmp}, {release} or {port.NAME}";
+            let places = ["data", "tmp", "release", "config"];
+            let near = nearest(place, places.into_iter()).unwrap_or("data");
+            let because = "a place is {data}, {tmp}, {release}, {config} or {port.NAME}";
             (because, format!("{{{near}}}"))
         };
         let try_this = format!("`{meant}`");
@@ -159,7 +170,7 @@ mod tests {
     use super::*;
 
     fn known<'a>(service: &'a ServiceName, ports: &[&'a str], release: bool) -> Known<'a> {
-        Known { service, ports: Some(ports.to_vec()), release }
+        Known { service, ports: Some(ports.to_vec()), release, config: release }
     }
 
     #[test]

@@ -65,8 +65,12 @@ table! {
         /// Files and folders that make up a release, from the folder of the fleet file on.
         /// Each is found in the release by the last part of its path.
         files: List<FilePath>,
-        /// Program and arguments. `{data}`, `{tmp}`, `{release}` and `{port.NAME}` are filled in
-        /// for each instance; `{{` is a brace.
+        /// Files and folders that make up its configuration, apart from the release: what changes
+        /// here alone is reloaded, or gives it a fresh run. Each is found in `{config}` by the last
+        /// part of its path.
+        config: List<FilePath>,
+        /// Program and arguments. `{data}`, `{tmp}`, `{release}`, `{config}` and `{port.NAME}` are
+        /// filled in for each instance; `{{` is a brace.
         run: Argv,
         /// Where a run starts: `{release}` if there are files, else `{data}`.
         directory: Text,
@@ -133,6 +137,8 @@ table! {
         build: Build,
         /// In place of the service's `files`.
         files: List<FilePath>,
+        /// In place of the service's `config`.
+        config: List<FilePath>,
         /// In place of the service's `run`.
         run: Argv,
         /// In place of the service's `user`.

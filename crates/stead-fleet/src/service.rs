@@ -168,7 +168,9 @@ impl<'a> Part<'a, '_, '_> {
         let raw = self.raw;
         let files = |os: &Os| either(self.variant(*os).map(|own| &own.files), &raw.files);
         let release = systems.iter().all(|os| !files(os).is_absent());
-        let known = Known { service: &self.name.value, ports: self.port_names(), release };
+        let configs = |os: &Os| either(self.variant(*os).map(|own| &own.config), &raw.config);
+        let config = systems.iter().all(|os| !configs(os).is_absent());
+        let known = Known { service: &self.name.value, ports: self.port_names(), release, config };
         let execs = [
             ("ready", raw.ready.value().map(|probe| &probe.exec)),
             ("live", raw.live.value().map(|probe| &probe.exec)),
@@ -324,7 +326,7 @@ impl<'a> Part<'a, '_, '_> {
         let At { span, value } = self.raw.directory.at()?;
         let text = &value.0;
         let drive = text.get(1..3).is_some_and(|rest| matches!(rest, ":\\" | ":/"));
-        let whole = ["/", "{data}", "{tmp}", "{release}", "\\\\"];
+        let whole = ["/", "{data}", "{tmp}", "{release}", "{config}", "\\\\"];
         if !drive && !whole.iter().any(|start| text.starts_with(start)) {
             let what = format!("`{}` may not be `\"{}\"`", self.path("directory"), quoted(text));
             let because = "it begins nowhere: a place or an absolute path must come first";
@@ -362,6 +364,7 @@ impl<'a> Part<'a, '_, '_> {
             }
         };
         let files = either(own.map(|own| &own.files), &raw.files);
+        let config = either(own.map(|own| &own.config), &raw.config);
         if files.is_absent() {
             self.check_program_is_there(run);
         }
@@ -376,7 +379,8 @@ impl<'a> Part<'a, '_, '_> {
         let (stop_how, stop_timeout) = self.stop(os, own);
         Some(Program {
             build: either(own.map(|own| &own.build), &raw.build).value().map(|b| b.0.clone()),
-            files: self.files(files.value().map_or(&[], |list| &list.items)),
+            files: self.files(files.value().map_or(&[], |list| &list.items), "the release"),
+            config: self.files(config.value().map_or(&[], |list| &list.items), "`{config}`"),
             run: texts(&run.value),
             user: either(own.map(|own| &own.user), &raw.user).value().map(|user| user.0.clone()),
             stop_how,
@@ -398,14 +402,14 @@ impl<'a> Part<'a, '_, '_> {
         }
     }
 
-    fn files(&mut self, list: &[At<crate::leaf::FilePath>]) -> Vec<ReleaseFile> {
+    fn files(&mut self, list: &[At<crate::leaf::FilePath>], place: &str) -> Vec<ReleaseFile> {
         let mut names: BTreeMap<&str, &At<crate::leaf::FilePath>> = BTreeMap::new();
         let mut files = Vec::new();
         for item in list {
             let Some(name) = item.value.base_name() else { continue };
             if let Some(first) = names.get(name) {
-                let what = format!("the release would hold two `{}`", quoted(name));
-                let because = "a file is found in a release by the last part of its path";
+                let what = format!("{place} would hold two `{}`", quoted(name));
+                let because = "a file is found there by the last part of its path";
                 let try_this = "rename one of them, or list the folder that holds it";
                 let problem = Problem::new(item.span.clone(), what, because, try_this);
                 self.reader.push(problem.seen_at(first.span.clone(), "the first"));

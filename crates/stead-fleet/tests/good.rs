@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use stead_core::names::{HostName, ServiceName};
 use stead_core::plan::{Digest, Plan, Spec, StopHow};
 use stead_core::template::Places;
-use stead_fleet::{Address, Fleet, Os, Stage};
+use stead_fleet::{Address, Fleet, Os, Packed, Stage};
 
 fn fleet(name: &str) -> Fleet {
     let text = std::fs::read_to_string(format!("tests/good/{name}.toml")).expect("it is there");
@@ -22,10 +22,11 @@ fn parsed(text: &str) -> Fleet {
 
 /// The plan of one host, with a release for every service.
 fn plan(fleet: &Fleet, host: &str) -> Plan {
-    let digest = Digest::try_from("ab".repeat(32)).expect("it is a digest");
-    let releases: BTreeMap<ServiceName, Digest> =
-        fleet.services().map(|service| (service.name().clone(), digest.clone())).collect();
-    fleet.plan(&host.parse().expect("it is a name"), &releases)
+    let digest = |part: &str| Digest::try_from(part.repeat(32)).ok();
+    let packed = Packed { release: digest("ab"), config: digest("cd") };
+    let packed: BTreeMap<ServiceName, Packed> =
+        fleet.services().map(|service| (service.name().clone(), packed.clone())).collect();
+    fleet.plan(&host.parse().expect("it is a name"), &packed)
 }
 
 fn spec<'a>(plan: &'a Plan, instance: &str) -> &'a Spec {

@@ -1,7 +1,7 @@
 //! The limits of a fleet file, from both sides, and files that nobody wrote.
 
 use proptest::prelude::*;
-use stead_fleet::{FILE_BYTES_MAX, Fleet, HOSTS_MAX, PROBLEMS_MAX, SERVICES_MAX};
+use stead_fleet::{FILE_BYTES_MAX, Fleet, HOSTS_MAX, PROBLEMS_MAX, Packed, SERVICES_MAX};
 
 fn first_problem(text: &str) -> Option<String> {
     let problems = Fleet::parse(text).err()?;
@@ -119,7 +119,8 @@ fn survives(bytes: &[u8]) {
     match Fleet::parse_bytes(bytes) {
         Ok(fleet) => {
             let digest = stead_core::plan::Digest::try_from("0".repeat(64)).expect("it is one");
-            let releases = fleet.services().map(|s| (s.name().clone(), digest.clone())).collect();
+            let packed = Packed { release: Some(digest.clone()), config: Some(digest.clone()) };
+            let releases = fleet.services().map(|s| (s.name().clone(), packed.clone())).collect();
             for host in fleet.hosts() {
                 let plan = fleet.plan(host.name(), &releases);
                 let json = serde_json::to_string(&plan).expect("a plan is JSON");

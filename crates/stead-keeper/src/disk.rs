@@ -77,8 +77,16 @@ struct Queue {
     settled: u64,
     /// Lost since the thread last took a look at the queue.
     lost: usize,
-    /// New whole files by name that are not on disk yet.
-    files: BTreeMap<&'static str, Vec<u8>>,
+    /// What is not in its place on disk yet, by its path from the folder on.
+    files: BTreeMap<PathBuf, Placed>,
+}
+
+/// What is put in the place of what was there, as a whole.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Placed {
+    File(Vec<u8>),
+    /// A link that leads there.
+    Link(String),
 }
 
 impl Disk {
@@ -145,7 +153,16 @@ impl Disk {
     /// Puts these bytes in the place of a whole file of the folder, as soon as the disk takes them,
     /// and before any record that is handed over later.
     pub(crate) fn replace(&self, file: &'static str, bytes: Vec<u8>) {
-        lock(&self.shared.queue).files.insert(file, bytes);
+        self.place(file.into(), Placed::File(bytes));
+    }
+
+    /// Turns a link, as [`Self::replace`] does a file.
+    pub(crate) fn turn(&self, link: PathBuf, to: String) {
+        self.place(link, Placed::Link(to));
+    }
+
+    fn place(&self, path: PathBuf, placed: Placed) {
+        lock(&self.shared.queue).files.insert(path, placed);
         self.shared.wakeup.wake();
     }
 
@@ -312,16 +329,22 @@ impl Worker {
 
     fn write_files(&self) -> Result<(), String> {
         loop {
-            let first =
-                lock(&self.shared.queue).files.first_key_value().map(|(k, v)| (*k, v.clone()));
-            let Some((file, bytes)) = first else { return Ok(()) };
+            let first = lock(&self.shared.queue)
+                .files
+                .first_key_value()
+                .map(|(path, placed)| (path.clone(), placed.clone()));
+            let Some((path, placed)) = first else { return Ok(()) };
             self.shared.begin_work();
-            replace_file(&self.folder.join(file), &bytes)
-                .map_err(|error| format!("`{file}` cannot be kept: {error}"))?;
+            let place = self.folder.join(&path);
+            let put = match &placed {
+                Placed::File(bytes) => replace_file(&place, bytes),
+                Placed::Link(to) => replace_link(&place, to),
+            };
+            put.map_err(|error| format!("`{}` cannot be kept: {error}", path.display()))?;
             let mut queue = lock(&self.shared.queue);
             // A newer one may have come meanwhile.
-            if queue.files.get(file) == Some(&bytes) {
-                queue.files.remove(file);
+            if queue.files.get(&path) == Some(&placed) {
+                queue.files.remove(&path);
             }
         }
     }
@@ -395,6 +418,20 @@ fn replace_file(place: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_data()?;
+    fs::rename(&temporary, place)
+}
+
+/// Whoever follows the link gets to the old place or the new one.
+fn replace_link(place: &Path, to: &str) -> io::Result<()> {
+    if fs::read_link(place).is_ok_and(|there| there == Path::new(to)) {
+        return Ok(());
+    }
+    let temporary = place.with_extension("new");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => (),
+    }
+    std::os::unix::fs::symlink(to, &temporary)?;
     fs::rename(&temporary, place)
 }
 

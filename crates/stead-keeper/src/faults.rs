@@ -61,6 +61,8 @@ pub(crate) struct Faults {
     pub(crate) no_sweep: bool,
     /// Leave a port to the run alone that its keeper has lost.
     pub(crate) no_take_back: bool,
+    /// Leave the link to the configuration where it is.
+    pub(crate) no_turn: bool,
     /// Let the service wait for a disk that is stuck.
     pub(crate) no_takeover: bool,
 }
@@ -73,6 +75,7 @@ impl Faults {
             "no-adoption" => &mut self.no_adoption,
             "no-scan" => &mut self.no_scan,
             "no-sweep" => &mut self.no_sweep,
+            "no-turn" => &mut self.no_turn,
             "no-tree" => &mut self.no_tree,
             "no-take-back" => &mut self.no_take_back,
             "no-takeover" => &mut self.no_takeover,

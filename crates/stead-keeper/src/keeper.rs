@@ -212,6 +212,7 @@ impl Keeper {
             }
         }
         self.take_up_launch();
+        self.turn_config();
         let up = self.instance.goal() == Goal::Up;
         // Begun by another spec than the one that holds now: its restart did not come to pass.
         let mark = file::mark(&self.launch);

@@ -9,7 +9,7 @@ use stead_wire::journal::Event;
 use stead_wire::keeper::{Rejected, Reply};
 
 use crate::control::Asker;
-use crate::keeper::{Keeper, LAUNCH_FORMAT};
+use crate::keeper::{JOURNAL_WAIT_MAX, Keeper, LAUNCH_FORMAT};
 
 /// Where the launch is kept that a coming run was begun by.
 const NEXT: &str = "next.json";
@@ -50,11 +50,10 @@ impl Keeper {
         match launch_change(&self.launch, &launch) {
             LaunchChange::InPlace => return self.take_over_in_place(launch),
             LaunchChange::Reload => {
-                self.take_over_in_place(launch);
-                if let Err(why) = self.reload() {
-                    crate::say(&format!("cannot tell it to reload: {why}"));
-                }
-                return;
+                let old = file::mark(&self.launch);
+                self.take_over(launch);
+                self.hold_in_place();
+                return self.reload_changed(old);
             }
             // The next run begins by it.
             LaunchChange::FreshRun if launch.schedule.is_some() => return self.take_over(launch),
@@ -81,20 +80,26 @@ impl Keeper {
         self.open_sockets_of(&launch);
         self.disk.replace(NEXT, file::encode(LAUNCH_FORMAT, &launch));
         self.next = Some(launch);
+        self.turn_config();
         self.feed(Input::Replace);
     }
 
     /// Makes a launch the one that holds, also for the run that was begun by the one before.
     fn take_over_in_place(&mut self, launch: Launch) {
-        let (old, new) = (file::mark(&self.launch), file::mark(&launch));
-        for current in self.runs.iter_mut().filter(|it| it.launch_mark == Some(old)) {
-            current.launch_mark = Some(new);
-        }
+        let old = file::mark(&self.launch);
         let begins = self.launch.schedule.is_some() && launch.schedule.is_none();
+        self.runs_go_by(file::mark(&launch), old);
         self.take_over(launch);
         self.hold_in_place();
         if begins && self.instance.goal() == Goal::Up {
             self.feed(Input::Start);
+        }
+    }
+
+    /// Runs that were begun by one launch go by another from now on.
+    fn runs_go_by(&mut self, new: u32, old: u32) {
+        for current in self.runs.iter_mut().filter(|it| it.launch_mark == Some(old)) {
+            current.launch_mark = Some(new);
         }
     }
 
@@ -103,6 +108,7 @@ impl Keeper {
         self.disk.set_keep(launch.log.keep.0);
         self.disk.replace("spec.json", file::encode(LAUNCH_FORMAT, &launch));
         let old = std::mem::replace(&mut self.launch, launch);
+        self.turn_config();
         self.note(Event::SpecChanged);
         self.reschedule(&old);
         self.open_sockets();
@@ -190,6 +196,38 @@ impl Keeper {
         self.feed_with(input, Event::Unhealthy { run: run.0, why });
     }
 
+    /// Sees to it that the configuration of the launch is found by who reads it from now on: that
+    /// of the run that is to come, as long as there is one. It is done before any record that is
+    /// written later.
+    pub(crate) fn turn_config(&self) {
+        let launch = self.next.as_ref().unwrap_or(&self.launch);
+        if self.options.faults.no_turn {
+            return;
+        }
+        if let (Some(link), Some(digest)) = (&launch.config_link, &launch.config) {
+            self.disk.turn(link.into(), digest.as_str().to_owned());
+        }
+    }
+
+    /// Tells the run of its new configuration, once that is in its place. Until it was told it is
+    /// one of the old launch: should this keeper die, the next one gives it a fresh run.
+    fn reload_changed(&mut self, old: u32) {
+        let is_there = self.disk.wait_for(self.told.last_note, JOURNAL_WAIT_MAX);
+        let stuck = || Err("the disk does not answer, and it would find the old one".to_owned());
+        let told = if is_there {
+            self.runs_go_by(file::mark(&self.launch), old);
+            self.reload()
+        } else {
+            stuck()
+        };
+        if let Err(why) = told
+            && let Some(current) = self.current()
+        {
+            let run = current.run.0;
+            self.note(Event::ReloadFailed { run, why });
+        }
+    }
+
     pub(crate) fn reload(&mut self) -> Result<(), String> {
         let run = self.current().ok_or("nothing runs")?.run;
         self.prepare_surroundings(run);
@@ -270,6 +308,7 @@ impl Keeper {
         if let Some(next) = self.next.take() {
             let launch_mark = file::mark(&next);
             self.told.rejected = Some(Rejected { launch_mark, why: why.clone() });
+            self.turn_config();
         }
         self.note(Event::ReplaceFailed { run: run.0, kept, why });
     }

@@ -118,6 +118,11 @@ pub enum Event {
         run: u64,
         how: String,
     },
+    /// It could not be told to read its configuration again.
+    ReloadFailed {
+        run: u64,
+        why: String,
+    },
     /// A run that was to take the place of another did not come to it; the other one is kept.
     ReplaceFailed {
         run: u64,

@@ -8,11 +8,14 @@ use std::process::Stdio;
 
 use stead_core::names::{HostName, ServiceName};
 use stead_core::plan::{Digest, Plan};
-use stead_fleet::{Address, FILE_BYTES_MAX, Fleet, Problems, Program, Service, Stage};
+use stead_fleet::{
+    Address, FILE_BYTES_MAX, Fleet, Packed, Problems, Program, ReleaseFile, Service, Stage,
+};
 use tokio::process::Command;
 
 use crate::failure::Failure;
 use crate::release::{PackError, Release, Source};
+use crate::root;
 use crate::screen::{Paint, Screen, Tone};
 
 const FILE_NAME: &str = "stead.toml";
@@ -33,6 +36,57 @@ pub(crate) struct FleetFile {
 pub(crate) struct LocalFleet<'a> {
     pub(crate) file: &'a FleetFile,
     pub(crate) host: HostName,
+}
+
+/// What is packed of a service.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Part {
+    Config,
+    Files,
+}
+
+/// What was read of each service.
+pub(crate) type Parts = BTreeMap<(ServiceName, Part), Release>;
+
+/// The names of it.
+pub(crate) type Digests = BTreeMap<(ServiceName, Part), Digest>;
+
+impl Part {
+    const ALL: [Self; 2] = [Self::Config, Self::Files];
+
+    fn files(self, program: &Program) -> &[ReleaseFile] {
+        match self {
+            Self::Config => program.config(),
+            Self::Files => program.files(),
+        }
+    }
+
+    fn of(self, packed: &mut Packed) -> &mut Option<Digest> {
+        match self {
+            Self::Config => &mut packed.config,
+            Self::Files => &mut packed.release,
+        }
+    }
+
+    /// What it is called when it was packed: `packed web as …`.
+    pub(crate) fn shown(self, service: &ServiceName) -> String {
+        match self {
+            Self::Config => format!("the configuration of {service}"),
+            Self::Files => service.to_string(),
+        }
+    }
+
+    /// The folder below the root that it is packed into, made if it is not there. Services read
+    /// their releases there, and have copies of their configurations elsewhere.
+    fn folder(self, root: &Path) -> io::Result<PathBuf> {
+        let (name, mode) = match self {
+            Self::Config => ("configs", root::CLOSED),
+            Self::Files => ("releases", root::PASS_THROUGH),
+        };
+        let folder = root.join(name);
+        root::make(root, &folder, mode)?;
+        Ok(folder)
+    }
 }
 
 impl FleetFile {
@@ -117,22 +171,29 @@ impl<'a> LocalFleet<'a> {
         Ok(())
     }
 
+    /// What there is to pack, of every service.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&'a Service, &'a Program, Part)> {
+        let parts = |(service, program)| Part::ALL.map(|part| (service, program, part));
+        let is_there = |(_, program, part): &(_, &Program, Part)| !part.files(program).is_empty();
+        self.programs().flat_map(parts).filter(is_there)
+    }
+
     /// Reads the files of every service that has some.
-    pub(crate) fn read_releases(&self) -> Result<BTreeMap<ServiceName, Release>, Failure> {
-        let with_files = self.programs().filter(|(_, program)| !program.files().is_empty());
-        let read = |(service, program): (&Service, &Program)| {
-            Ok((service.name().clone(), self.read_release(service, program)?))
+    pub(crate) fn read_parts(&self) -> Result<Parts, Failure> {
+        let read = |(service, program, part): (&Service, &Program, Part)| {
+            Ok(((service.name().clone(), part), self.read_part(service, program, part)?))
         };
-        with_files.map(read).collect()
+        self.parts().map(read).collect()
     }
 
     /// Reads the files of one service.
-    pub(crate) fn read_release(
+    pub(crate) fn read_part(
         &self,
         service: &Service,
         program: &Program,
+        part: Part,
     ) -> Result<Release, Failure> {
-        let files = program.files();
+        let files = part.files(program);
         let path = |path: &str| self.file.folder.join(path);
         let sources = files.iter().map(|f| Source { path: path(&f.path), name: f.name.clone() });
         Release::read(&sources.collect::<Vec<_>>()).map_err(|source| {
@@ -141,29 +202,38 @@ impl<'a> LocalFleet<'a> {
         })
     }
 
-    /// Packs releases into a folder; says which were not there yet.
-    pub(crate) fn pack(
+    /// Packs what was read below a root; says what was not there yet.
+    pub(crate) fn pack<'p>(
         &self,
-        releases: &BTreeMap<ServiceName, Release>,
-        folder: &Path,
-    ) -> Result<Vec<ServiceName>, Failure> {
+        parts: &'p Parts,
+        root: &Path,
+    ) -> Result<Vec<(&'p ServiceName, Part, &'p Release)>, Failure> {
         let mut packed = Vec::new();
-        for (name, release) in releases {
-            let is_new = release.pack(folder).map_err(|source| {
+        for ((name, part), release) in parts {
+            let folder = part.folder(root).map_err(|source| {
+                let root = root.into();
+                Failure::Root { root, source }
+            })?;
+            let is_new = release.pack(&folder).map_err(|source| {
                 let files = self.programs().find(|(service, _)| service.name() == name);
-                let first = files.and_then(|(_, program)| program.files().first());
+                let first = files.and_then(|(_, program)| part.files(program).first());
                 self.pack_failure(name, first.map_or(0, |f| f.span.start), source)
             })?;
             if is_new {
-                packed.push(name.clone());
+                packed.push((name, *part, release));
             }
         }
         Ok(packed)
     }
 
-    /// What this machine must run, given the names of the releases.
-    pub(crate) fn plan(&self, releases: &BTreeMap<ServiceName, Digest>) -> Plan {
-        self.file.fleet.plan(&self.host, releases)
+    /// What this machine must run, given the names of what was packed.
+    pub(crate) fn plan(&self, digests: &Digests) -> Plan {
+        let mut packed: BTreeMap<ServiceName, Packed> = BTreeMap::new();
+        for ((name, part), digest) in digests {
+            let packed = packed.entry(name.clone()).or_default();
+            *part.of(packed) = Some(digest.clone());
+        }
+        self.file.fleet.plan(&self.host, &packed)
     }
 
     fn pack_failure(&self, service: &ServiceName, span: usize, source: PackError) -> Failure {

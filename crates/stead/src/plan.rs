@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use serde::Serialize;
-use stead_core::launch::{HostSide, Launch, LaunchChange, launch, launch_change};
+use stead_core::launch::{HostSide, Launch, LaunchChange, config_place, launch, launch_change};
 use stead_core::names::{InstanceName, ServiceName};
 use stead_core::order::{Needs, start_order};
 use stead_core::plan::{Digest, Plan, Spec};
@@ -19,7 +19,7 @@ use crate::Context;
 use crate::args::PlanArgs;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::fleet_file::{FleetFile, LocalFleet};
+use crate::fleet_file::{Digests, FleetFile, LocalFleet};
 use crate::release::PackError;
 use crate::render;
 
@@ -43,6 +43,8 @@ pub(crate) struct Changes {
     pub(crate) restarted: BTreeSet<InstanceName>,
     /// Those of them whose fresh run is ready before the old one ends; the others have a gap.
     pub(crate) without_gap: BTreeSet<InstanceName>,
+    /// Those of them that are told to read their configuration again.
+    pub(crate) reloaded: BTreeSet<InstanceName>,
     /// Services in the order they are started; stopped the other way round.
     pub(crate) order: Vec<ServiceName>,
     /// Services whose files are not there and are built by `up`.
@@ -59,8 +61,8 @@ pub(crate) async fn plan(ctx: &mut Context, args: PlanArgs) -> Result<(), Failur
     let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
     let local = file.local()?;
     file.check_files(Stage::NotBuilt)?;
-    let (releases, built_on_up) = digests(&local)?;
-    let next = local.plan(&releases);
+    let (digests, built_on_up) = digests(&local)?;
+    let next = local.plan(&digests);
     let client = ctx.client()?;
     let asked = current(&client).await?;
     let has_agent = asked.is_some();
@@ -95,26 +97,23 @@ pub(crate) fn stored(root: &Path) -> Result<Option<PlanState>, Failure> {
 }
 
 /// The digests of the files as they are now; a zero one for services that are yet to be built.
-fn digests(
-    local: &LocalFleet<'_>,
-) -> Result<(BTreeMap<ServiceName, Digest>, Vec<ServiceName>), Failure> {
-    let mut digests = BTreeMap::new();
-    let mut built_on_up = Vec::new();
-    for (service, program) in local.programs() {
-        if program.files().is_empty() {
-            continue;
-        }
-        let digest = match local.read_release(service, program) {
+fn digests(local: &LocalFleet<'_>) -> Result<(Digests, Vec<ServiceName>), Failure> {
+    let mut digests = Digests::new();
+    let mut built_on_up: Vec<ServiceName> = Vec::new();
+    for (service, program, part) in local.parts() {
+        let digest = match local.read_part(service, program, part) {
             Ok(release) => release.digest().clone(),
             Err(Failure::Pack { source: PackError::Missing(_), .. })
                 if program.build().is_some() =>
             {
-                built_on_up.push(service.name().clone());
+                if !built_on_up.contains(service.name()) {
+                    built_on_up.push(service.name().clone());
+                }
                 Digest::try_from("0".repeat(64)).expect("64 zeros are hexadecimal digits")
             }
             Err(other) => return Err(other),
         };
-        digests.insert(service.name().clone(), digest);
+        digests.insert((service.name().clone(), part), digest);
     }
     Ok((digests, built_on_up))
 }
@@ -130,7 +129,9 @@ fn compare(
         if let Change::Change(fields) = change
             && built_on_up.contains(name.service())
         {
-            for field in fields.iter_mut().filter(|field| field.field == "release") {
+            let is_zero = |field: &&mut FieldChange| field.to.bytes().all(|digit| digit == b'0');
+            let packed = fields.iter_mut().filter(|it| matches!(&*it.field, "release" | "config"));
+            for field in packed.filter(is_zero) {
                 field.to = BUILT_ON_UP.into();
             }
         }
@@ -147,6 +148,7 @@ fn compare(
         host: next.host.to_string(),
         running: running.map(|plan| plan.fleet.to_string()),
         without_gap: running.map(|now| without_gap(now, next, &restarted)).unwrap_or_default(),
+        reloaded: running.map(|now| changed(now, next, LaunchChange::Reload)).unwrap_or_default(),
         restarted,
         generation: now.generation,
         has_agent: true,
@@ -161,6 +163,11 @@ fn compare(
 
 /// The instances of both plans that would be launched in another way.
 pub(crate) fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
+    changed(now, next, LaunchChange::FreshRun)
+}
+
+/// The instances whose change is of this kind.
+fn changed(now: &Plan, next: &Plan, kind: LaunchChange) -> BTreeSet<InstanceName> {
     let both =
         now.instances.iter().filter_map(|(name, old)| Some((name, old, next.instances.get(name)?)));
     // A run of its own time is left to end; the next one goes by the plan.
@@ -168,7 +175,11 @@ pub(crate) fn restarted(now: &Plan, next: &Plan) -> BTreeSet<InstanceName> {
     let changed = lasting.filter(|(name, old, new)| {
         let (old, old_host) = launched(name, old);
         let (new, new_host) = launched(name, new);
-        launch_change(&old, &new) == LaunchChange::FreshRun || old_host != new_host
+        let change = match old_host == new_host {
+            true => launch_change(&old, &new),
+            false => LaunchChange::FreshRun,
+        };
+        change == kind
     });
     changed.map(|(name, _, _)| name.clone()).collect()
 }
@@ -192,8 +203,9 @@ fn launched<'a>(
     name: &InstanceName,
     spec: &'a Spec,
 ) -> (Launch, ([&'a Option<String>; 2], &'a [String])) {
+    let config = config_place("/c", spec);
     let places = Places {
-        config: "/c",
+        config: &config,
         kit: "/k",
         ports: &BTreeMap::new(),
         data: "{data}",

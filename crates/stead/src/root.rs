@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::failure::Failure;
 
 /// Services run as other users and must pass through to their release; they need not look around.
-const PASS_THROUGH: u32 = 0o711;
+pub(crate) const PASS_THROUGH: u32 = 0o711;
+/// Only the agent and its keepers.
+pub(crate) const CLOSED: u32 = 0o700;
 
 /// The folder of all state: as told, by the environment, or by default. It need not exist.
 pub(crate) fn find(told: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -25,15 +27,15 @@ pub(crate) fn find(told: Option<&Path>) -> Result<PathBuf, Failure> {
     std::path::absolute(&root).map_err(|source| Failure::Root { root, source })
 }
 
-/// Makes the root and the folder of its releases, if they are not there.
-pub(crate) fn make(root: &Path, releases: &Path) -> io::Result<()> {
+/// Makes the root and a folder in it, if they are not there.
+pub(crate) fn make(root: &Path, folder: &Path, mode: u32) -> io::Result<()> {
     if !root.is_dir() {
         std::fs::DirBuilder::new().recursive(true).mode(PASS_THROUGH).create(root)?;
         stead_proc::set_mode(root, PASS_THROUGH)?;
     }
-    if !releases.is_dir() {
-        std::fs::create_dir(releases)?;
-        stead_proc::set_mode(releases, PASS_THROUGH)?;
+    if !folder.is_dir() {
+        std::fs::DirBuilder::new().mode(mode).create(folder)?;
+        stead_proc::set_mode(folder, mode)?;
     }
     Ok(())
 }

@@ -90,6 +90,7 @@ pub(crate) fn events() -> Vec<EventLine> {
         Event::Started { run: 1, pid: 4700 },
         Event::Ready { run: 1 },
         Event::Reloaded { run: 1, how: text("SIGHUP") },
+        Event::ReloadFailed { run: 1, why: text("its process has just ended") },
         Event::Signalled { run: 1, signal: text("SIGHUP") },
         Event::Replacing { run: 2, old: 1 },
         Event::ReplaceFailed { run: 2, kept: 1, why: text("it was not ready within 1m") },

@@ -1,9 +1,9 @@
 //! `stead up`: from a fleet file to a fleet that runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use stead_core::names::{InstanceName, ServiceName};
+use stead_core::names::InstanceName;
 use stead_core::plan::{Plan, When};
 use stead_fleet::Stage;
 use stead_wire::api::{Act, ActWhat, Acted, InstanceStatus, PlanPut, PlanState, Status};
@@ -14,11 +14,10 @@ use crate::agent;
 use crate::args::UpArgs;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::fleet_file::{FleetFile, LocalFleet};
+use crate::fleet_file::{FleetFile, LocalFleet, Parts};
 use crate::interrupts::Interrupts;
 use crate::plan::{current, restarted, stored, without_gap};
 use crate::progress::Progress;
-use crate::release::Release;
 use crate::render::quantity;
 use crate::root;
 use crate::show;
@@ -43,8 +42,8 @@ pub(crate) async fn up(
     file.refuse_remote()?;
     let local = file.local()?;
     let client = ctx.client()?;
-    let releases = interrupts.or(prepare(ctx, &client, &local)).await?;
-    let applied = interrupts.or(apply(ctx, &client, &local, &releases)).await?;
+    let parts = interrupts.or(prepare(ctx, &client, &local)).await?;
+    let applied = interrupts.or(apply(ctx, &client, &local, &parts)).await?;
     let stops_it = applied.is_ours && !args.detach;
     match attend(ctx, interrupts, &client, &applied, &args).await? {
         Attended::Detached | Attended::TakenDown => Ok(()),
@@ -128,7 +127,7 @@ async fn prepare(
     ctx: &mut Context,
     client: &Client,
     local: &LocalFleet<'_>,
-) -> Result<BTreeMap<ServiceName, Release>, Failure> {
+) -> Result<Parts, Failure> {
     let state = match current(client).await? {
         Some(state) => Some(state),
         None => {
@@ -141,7 +140,7 @@ async fn prepare(
     local.file.check_files(Stage::NotBuilt)?;
     local.build(&mut ctx.screen).await?;
     local.file.check_files(Stage::Built)?;
-    local.read_releases()
+    local.read_parts()
 }
 
 /// Packs, sees to it that an agent runs, and hands it the plan.
@@ -149,15 +148,12 @@ async fn apply(
     ctx: &mut Context,
     client: &Client,
     local: &LocalFleet<'_>,
-    releases: &BTreeMap<ServiceName, Release>,
+    parts: &Parts,
 ) -> Result<Applied, Failure> {
     let root = client.root();
-    let folder = root.join("releases");
-    root::make(root, &folder).map_err(|source| Failure::Root { root: root.into(), source })?;
-    for service in local.pack(releases, &folder)? {
-        let release = &releases[&service];
+    for (service, part, release) in local.pack(parts, root)? {
         let (name, len) = (release.digest().short(), quantity::bytes(release.len_bytes()));
-        ctx.screen.note(&format!("packed {service} as {name} ({len})"));
+        ctx.screen.note(&format!("packed {} as {name} ({len})", part.shown(service)));
     }
     let state = match current(client).await? {
         Some(state) => state,
@@ -168,7 +164,7 @@ async fn apply(
     };
     refuse_other(&state, local, client)?;
     let before: Status = client.get("/v1/status").await?;
-    let digests = releases.iter().map(|(name, release)| (name.clone(), release.digest().clone()));
+    let digests = parts.iter().map(|(part, release)| (part.clone(), release.digest().clone()));
     let plan = local.plan(&digests.collect());
     let mut awaited =
         Awaited::new(Goal::Up, plan.instances.keys().map(ToString::to_string), &before);

@@ -333,3 +333,30 @@ fn a_service_is_told_to_reload_as_it_says_and_one_that_cannot_is_refused() {
     let refused = place.stead(&["reload", "web"]);
     assert_eq!(refused.status.code(), Some(6), "{refused:?}");
 }
+
+#[test]
+fn a_changed_configuration_is_planned_as_a_reload_and_told_to_the_run_that_is_up() {
+    let place = Place::new("config");
+    // The hook sees what the run would read.
+    let hook = "[\"/bin/sh\", \"-c\", \"cp -L {config}/app.toml {data}/read\"]";
+    let fields = format!(
+        "listen.http = \"127.0.0.1\"\nconfig = [\"conf/app.toml\"]\nreload = {{ hook = {hook} }}"
+    );
+    place.write("\"ready-after=10\"", &fields);
+    fs::create_dir(place.folder.join("conf")).unwrap();
+    let config = place.folder.join("conf/app.toml");
+    fs::write(&config, "level = 1").unwrap();
+    place.done(&["up", "--detach"]);
+    let before = place.instance();
+    fs::write(&config, "level = 2").unwrap();
+    let planned = place.done(&["plan"]);
+    assert!(planned.contains("~ web.0  change: told to reload, with"), "{planned}");
+    assert!(planned.contains("config  "), "{planned}");
+    place.done(&["up", "--detach"]);
+    let read = place.folder.join("root/data/web.0/read");
+    until("the new one was read", || {
+        (fs::read_to_string(&read).ok()? == "level = 2").then_some(())
+    });
+    assert_eq!(place.instance()["pid"], before["pid"]);
+    assert!(place.done(&["plan"]).contains("1 unchanged"));
+}

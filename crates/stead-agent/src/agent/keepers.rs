@@ -201,11 +201,12 @@ impl Agent {
     pub(super) fn update(&mut self, name: &InstanceName) {
         let Some(Ok(wanted)) = self.wanted.get(name) else { return };
         let (mark, account) = (wanted.mark, wanted.launch.account.clone());
+        let config = wanted.launch.config.clone();
         let Some(kept) = self.kept.get_mut(name) else { return };
         // Without a link it waits for the keeper's next report.
         if kept.link().is_some() {
             kept.asked.update = Some(mark);
-            self.do_job(Job::Prepare { instance: name.clone(), mark, account });
+            self.do_job(Job::Prepare { instance: name.clone(), mark, account, config });
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod api;
+mod config;
 mod health;
 mod keepers;
 mod support;

@@ -22,6 +22,7 @@ const BE_AGENT: &str = "STEAD_TEST_AGENT";
 pub(crate) struct Root {
     folder: tempfile::TempDir,
     keeper: PathBuf,
+    keeper_args: Vec<String>,
     agent: Option<Child>,
 }
 
@@ -64,7 +65,12 @@ impl Root {
 
     fn new(keeper: PathBuf) -> Self {
         let folder = tempfile::Builder::new().prefix("stead-agent-").tempdir().unwrap();
-        Self { folder, keeper, agent: None }
+        Self { folder, keeper, keeper_args: Vec::new(), agent: None }
+    }
+
+    /// Gives the keepers of the agents to come these options.
+    pub(crate) fn keeper_args(&mut self, args: &[&str]) {
+        self.keeper_args = args.iter().map(|arg| (*arg).to_owned()).collect();
     }
 
     /// Gives the agents to come a keeper that is another file and does the same.
@@ -86,6 +92,7 @@ impl Root {
         let options = json!({
             "root": self.path(),
             "keeper": self.keeper,
+            "keeper_args": self.keeper_args,
             "until_down": until_down,
             "crash_at": crash_at,
         });
@@ -229,7 +236,7 @@ pub(crate) fn be_an_agent_if_told() {
         host: Some("test".into()),
         keeper_program: path("keeper"),
         until_down: options["until_down"].as_bool().unwrap(),
-        keeper_args: Vec::new(),
+        keeper_args: serde_json::from_value(options["keeper_args"].clone()).unwrap(),
         crash_at: options["crash_at"].as_u64().map(|at| u32::try_from(at).unwrap()),
     });
     if let Err(error) = ended {

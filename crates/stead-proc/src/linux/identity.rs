@@ -93,8 +93,8 @@ impl Process {
         }
     }
 
-    /// A duplicate of the socket that it listens with at this address, if it does. Whoever may trace
-    /// it may do that.
+    /// A duplicate of the socket that it listens with at this address, if it does. Whoever may
+    /// trace it may do that.
     pub fn listener(&self, address: SocketAddr) -> io::Result<Option<OwnedFd>> {
         for entry in fs::read_dir(format!("/proc/{}/fd", self.pid))? {
             let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {

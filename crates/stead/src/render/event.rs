@@ -102,6 +102,9 @@ pub(crate) fn sentence(event: &Event, zone: &TimeZone) -> (Tone, String) {
         }
         Event::Ready { run } => (Tone::Good, format!("run {run} is ready")),
         Event::Reloaded { run, how } => (Tone::Plain, format!("run {run} told to reload by {how}")),
+        Event::ReloadFailed { run, why } => {
+            (Tone::Bad, format!("run {run} could not be told to reload: {why}"))
+        }
         Event::ReplaceFailed { run, kept, why } => {
             (Tone::Bad, format!("run {run} did not take the place of run {kept}: {why}"))
         }

@@ -31,6 +31,9 @@ pub(crate) fn lines(changes: &Changes, paint: Paint) -> Vec<String> {
             Change::Change(_) if changes.restarted.contains(name) => {
                 (Tone::Warn, '~', "change: stopped and then started, with")
             }
+            Change::Change(_) if changes.reloaded.contains(name) => {
+                (Tone::Warn, '~', "change: told to reload, with")
+            }
             Change::Change(_) => (Tone::Warn, '~', "change: taken up without a restart"),
             Change::Keep => continue,
             Change::Remove => (Tone::Bad, '-', "remove: stopped; its data stays"),
@@ -116,6 +119,7 @@ mod tests {
             has_agent: true,
             instances: instances.map(|(name, change)| (name.parse().unwrap(), change)).collect(),
             restarted: BTreeSet::new(),
+            reloaded: BTreeSet::new(),
             without_gap: BTreeSet::new(),
             order: vec![name("db"), name("orders")],
             built_on_up: Vec::new(),
@@ -144,8 +148,10 @@ mod tests {
             ),
             ("orders.1", Change::Change(vec![field("limits.memory", "(none)", "256MiB")])),
             ("orders.10", Change::Add),
+            ("proxy.0", Change::Change(vec![field("config", "0123456789ab", "ba9876543210")])),
             ("web.0", Change::Change(vec![field("env.A", "1", "2")])),
         ]);
+        changes.reloaded.insert("proxy.0".parse().unwrap());
         changes.restarted = ["orders.0", "web.0"].map(|name| name.parse().unwrap()).into();
         changes.without_gap.insert("web.0".parse().unwrap());
         changes.built_on_up = vec!["orders".parse().unwrap()];
