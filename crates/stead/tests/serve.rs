@@ -124,7 +124,8 @@ fn lost(loads: [(&'static str, Load); 2], over: &str) -> u64 {
     let ended = loads.map(|(kind, load)| (kind, load.end()));
     ended.iter().fold(0, |lost, (kind, tally)| {
         // Past the test runner, which would keep it back.
-        writeln!(io::stderr(), "{over}, {kind} connections: {tally}").unwrap();
+        let mut past = io::stderr().lock();
+        writeln!(past, "{over}, {kind} connections: {tally}").unwrap();
         let [sent, seconds] = ["sent", "seconds"].map(|what| tally[what].as_u64().unwrap());
         assert!(sent >= u64::from(RATE) * seconds * 9 / 10, "that was no such load: {tally}");
         lost + tally["lost"].as_u64().unwrap()
