@@ -7,7 +7,7 @@ use stead_core::machine::Goal;
 use stead_core::units::show_duration;
 use stead_wire::WallMs;
 use stead_wire::api::EventLine;
-use stead_wire::journal::Event;
+use stead_wire::journal::{Event, Exit};
 
 use crate::render::quantity;
 use crate::screen::{Paint, Tone, show_controls};
@@ -29,6 +29,11 @@ pub(crate) fn line(event: &EventLine, zone: &TimeZone, paint: Paint) -> String {
 
 fn limit_hit(run: u64, limit: &str, what: &str) -> (Tone, String) {
     (Tone::Warn, format!("run {run} came up against limits.{limit}: {what}"))
+}
+
+fn ended(run: u64, pid: u32, exit: &Exit) -> (Tone, String) {
+    let tone = if exit.is_success() { Tone::Plain } else { Tone::Bad };
+    (tone, format!("run {run} (pid {pid}) ended: {}", exit.reason))
 }
 
 fn killed(run: u64, processes: u32, why: &str) -> (Tone, String) {
@@ -75,10 +80,7 @@ pub(crate) fn sentence(event: &Event, zone: &TimeZone) -> (Tone, String) {
         Event::Due { due } => {
             (Tone::Plain, format!("its time has come: {}", quantity::moment(*due, zone)))
         }
-        Event::Exited { run, pid, exit } => {
-            let tone = if exit.is_success() { Tone::Plain } else { Tone::Bad };
-            (tone, format!("run {run} (pid {pid}) ended: {}", exit.reason))
-        }
+        Event::Exited { run, pid, exit } => ended(*run, *pid, exit),
         Event::JournalStalled { run } => {
             (Tone::Warn, format!("run {run} started before the slow journal could note it"))
         }
