@@ -67,7 +67,7 @@ pub(crate) enum Failure {
     Output { source: io::Error },
     #[error("the reader of the output is gone")]
     OutputClosed,
-    #[error("the release of service `{service}` cannot be packed ({at})")]
+    #[error("the files of service `{service}` cannot be packed ({at})")]
     Pack { service: String, at: String, source: PackError },
     #[error("service `{service}` runs on `{host}` ({address}), which is not this machine")]
     RemoteHost { service: String, host: String, address: String },

@@ -84,7 +84,7 @@ impl Part {
             Self::Files => ("releases", root::PASS_THROUGH),
         };
         let folder = root.join(name);
-        root::make(root, &folder, mode)?;
+        root::make_folder(&folder, mode)?;
         Ok(folder)
     }
 }

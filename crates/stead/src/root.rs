@@ -27,14 +27,15 @@ pub(crate) fn find(told: Option<&Path>) -> Result<PathBuf, Failure> {
     std::path::absolute(&root).map_err(|source| Failure::Root { root, source })
 }
 
-/// Makes the root and a folder in it, if they are not there.
-pub(crate) fn make(root: &Path, folder: &Path, mode: u32) -> io::Result<()> {
-    if !root.is_dir() {
-        std::fs::DirBuilder::new().recursive(true).mode(PASS_THROUGH).create(root)?;
-        stead_proc::set_mode(root, PASS_THROUGH)?;
-    }
+/// Makes the root, if it is not there.
+pub(crate) fn make(root: &Path) -> io::Result<()> {
+    make_folder(root, PASS_THROUGH)
+}
+
+/// Makes a folder of this mode, and those above it, if it is not there.
+pub(crate) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
     if !folder.is_dir() {
-        std::fs::DirBuilder::new().mode(mode).create(folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;
         stead_proc::set_mode(folder, mode)?;
     }
     Ok(())

@@ -151,6 +151,7 @@ async fn apply(
     parts: &Parts,
 ) -> Result<Applied, Failure> {
     let root = client.root();
+    root::make(root).map_err(|source| Failure::Root { root: root.into(), source })?;
     for (service, part, release) in local.pack(parts, root)? {
         let (name, len) = (release.digest().short(), quantity::bytes(release.len_bytes()));
         ctx.screen.note(&format!("packed {} as {name} ({len})", part.shown(service)));
@@ -245,7 +246,9 @@ fn refuse_other(state: &PlanState, local: &LocalFleet<'_>, client: &Client) -> R
 
 /// Services whose runs may end well without being followed by another.
 fn may_end(plan: &Plan) -> BTreeSet<String> {
-    let ends = plan.instances.iter().filter(|(_, spec)| match spec.restart.when {
+    // One that has its times is not awaited by its runs.
+    let lasting = plan.instances.iter().filter(|(_, spec)| spec.schedule.is_none());
+    let ends = lasting.filter(|(_, spec)| match spec.restart.when {
         When::Always => false,
         When::Failure | When::Never => true,
     });

@@ -361,3 +361,21 @@ fn a_changed_configuration_is_planned_as_a_reload_and_told_to_the_run_that_is_up
     assert_eq!(place.instance()["pid"], before["pid"]);
     assert!(place.done(&["plan"]).contains("1 unchanged"));
 }
+
+#[test]
+fn up_takes_the_times_of_a_stopped_service_up_again_and_start_runs_it_at_once() {
+    let place = Place::new("schedule");
+    let fleet = "name = \"shop\"\n[service.web]\nrun = [\"/bin/true\"]\nschedule.every = \"1h\"\n";
+    fs::write(place.folder.join("stead.toml"), fleet).unwrap();
+    place.done(&["up", "--detach"]);
+    let begun = place.instance();
+    assert!(begun["run"] == 0 && begun["next_run_at"].is_string(), "{begun}");
+    place.done(&["start", "web"]);
+    assert_eq!(place.instance()["run"], 1);
+    place.done(&["stop", "web"]);
+    assert!(place.instance()["next_run_at"].is_null());
+    place.done(&["up", "--detach"]);
+    let resumed = place.instance();
+    assert!(resumed["run"] == 1 && resumed["next_run_at"].is_string(), "{resumed}");
+    assert!(place.done(&["status"]).contains(" · 1 to run later"));
+}

@@ -109,10 +109,12 @@ fn heading(status: &Status, paint: Paint, width: usize) -> String {
     let rest = format!(" on {}", status.host);
     let up_n = status.instances.iter().filter(|instance| instance.phase == "up").count();
     let resting_n = status.instances.iter().filter(|instance| rests(instance)).count();
-    let mut counts = format!(" · {up_n} of {} up", status.instances.len() - resting_n);
-    if resting_n > 0 {
-        counts.push_str(&format!(", {resting_n} to run later"));
-    }
+    let lasting_n = status.instances.len() - resting_n;
+    let counts = match (lasting_n, resting_n) {
+        (_, 0) => format!(" · {up_n} of {lasting_n} up"),
+        (0, _) => format!(" · {resting_n} to run later"),
+        (_, _) => format!(" · {up_n} of {lasting_n} up, {resting_n} to run later"),
+    };
     let plain = format!("{fleet}{rest}{counts}");
     if plain.chars().count() > width {
         return table::cut(&plain, width);
