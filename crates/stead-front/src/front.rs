@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -61,7 +62,21 @@ struct Front {
     changing: Option<Changing>,
     /// Sets that wait until the one before is in force.
     waiting: Vec<(Asker, Set)>,
-    lanes: Vec<JoinHandle<io::Result<()>>>,
+    /// By their numbers.
+    lanes: Vec<(usize, JoinHandle<io::Result<()>>)>,
+}
+
+/// Tells of the end of a lane, however it comes about.
+struct LaneEnd {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+impl Drop for LaneEnd {
+    fn drop(&mut self) {
+        self.shared.doors[self.index].has_ended.store(true, Ordering::SeqCst);
+        self.shared.main.wake();
+    }
 }
 
 /// A set on its way into force.
@@ -99,7 +114,13 @@ pub(crate) fn run(options: Options) -> Result<(), FrontError> {
     let disk = state.map(|path| begin_from(path, &shared)).transpose()?;
     let lanes = (0..lanes_n).map(|index| {
         let lane = Lane::new(Arc::clone(&shared), index, listening.clone())?;
-        thread::Builder::new().name(format!("lane-{index}")).spawn(move || lane.run())
+        let end = LaneEnd { shared: Arc::clone(&shared), index };
+        let work = move || {
+            let _end = end;
+            lane.run()
+        };
+        let thread = thread::Builder::new().name(format!("lane-{index}")).spawn(work)?;
+        io::Result::Ok((index, thread))
     });
     let lanes = lanes.collect::<Result<_, _>>().map_err(FrontError::Start)?;
     // Theirs alone from now on: a socket is closed when the last of them lets go of it.
@@ -275,8 +296,10 @@ impl Front {
 
     /// Takes note of lanes that have ended.
     fn reap_lanes(&mut self) -> Result<(), FrontError> {
-        let ended = self.lanes.extract_if(.., |lane| lane.is_finished());
-        for lane in ended.collect::<Vec<_>>() {
+        let has_ended = |index: usize| self.shared.doors[index].has_ended.load(Ordering::SeqCst);
+        let ended = self.lanes.extract_if(.., |(index, _)| has_ended(*index));
+        for (_, lane) in ended.collect::<Vec<_>>() {
+            // It has nothing more to do than to end.
             match lane.join() {
                 Ok(ended) => ended.map_err(FrontError::Lane)?,
                 Err(panic) => std::panic::resume_unwind(panic),

@@ -38,6 +38,8 @@ pub(crate) struct Door {
     pub(crate) connections_n: AtomicUsize,
     /// The set that it follows.
     pub(crate) follows: AtomicU64,
+    /// The lane works no more.
+    pub(crate) has_ended: AtomicBool,
 }
 
 impl Door {
@@ -74,6 +76,7 @@ impl Shared {
                 inbox: Mutex::default(),
                 connections_n: AtomicUsize::new(0),
                 follows: AtomicU64::new(0),
+                has_ended: AtomicBool::new(false),
             })
         };
         Ok(Self {

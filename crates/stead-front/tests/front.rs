@@ -223,6 +223,26 @@ fn a_front_that_was_killed_begins_with_the_set_of_before() {
 }
 
 #[test]
+fn a_front_that_is_asked_to_end_does_so_once_its_last_connection_has_ended() {
+    // What is waited for is told once, and may be missed once: so often that it would be.
+    for held_n in [0, 1, 3].repeat(10) {
+        let mut front = Front::start(&[]);
+        front.set(&[backend(b'a')]);
+        let held: Vec<TcpStream> = (0..held_n).map(|_| front.who().1).collect();
+        let pid = front.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        until("it takes no more orders", || front.try_control().is_none().then_some(()));
+        for stream in held {
+            assert!(front.child.try_wait().unwrap().is_none(), "it drains");
+            stream.shutdown(Shutdown::Write).unwrap();
+            (&stream).read_to_end(&mut Vec::new()).unwrap();
+        }
+        let ended = until("it ends", || front.child.try_wait().unwrap());
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+#[test]
 fn orders_that_cannot_be_obeyed_are_refused_and_change_nothing() {
     let front = Front::start(&[]);
     let a = backend(b'a');
