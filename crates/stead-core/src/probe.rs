@@ -16,6 +16,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// That of a run which is well so far: the first answer against it is no verdict.
+    pub fn passed() -> Self {
+        Self { verdict: Some(true), against: 0 }
+    }
+
     /// What the answers amount to; `None` before the first.
     pub fn verdict(&self) -> Option<bool> {
         self.verdict
@@ -116,6 +121,8 @@ mod tests {
         check(1, 1, "+-+-", "RNRN");
         check(3, 2, "++", ".R");
         check(3, 3, "++-++", "..N..");
+        let mut well = Tally::passed();
+        assert_eq!([false, false, false].map(|it| well.note(it, 3, 1)), [None, None, Some(false)]);
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl Asking {
     /// Asks for ever; `live` is the same question with thresholds of its own.
     async fn watch(&self, probe: Probe, live: Option<Probe>, what: For) {
         let mut asker = Asker::new(&self.target, &probe.check);
-        let (mut ready_tally, mut live_tally) = (Tally::default(), Tally::default());
+        let (mut ready_tally, mut live_tally) = (Tally::default(), Tally::passed());
         // Until the live probe has passed once there is nothing to lose by its failing: without a
         // start-up probe, that is what a slow start looks like.
         let mut was_alive = self.target.probes.startup.is_some();
@@ -273,17 +273,13 @@ impl Asking {
             if what.live {
                 let limits = live.as_ref().unwrap_or(&probe);
                 was_alive |= passed;
-                if !was_alive && live_tally.verdict().is_none() {
-                    live_tally.note(true, 1, 1);
-                }
-                if live_tally.note(passed, limits.failures, 1) == Some(false) {
+                if was_alive && live_tally.note(passed, limits.failures, 1) == Some(false) {
                     let times = limits.failures;
                     let why = format!("its live probe failed {times} times in a row: {last}");
                     self.tell(Probed::Unhealthy { why }).await;
                     told_unhealthy = true;
                     // The agent may hold the restart back for a while; then it is asked again.
-                    live_tally = Tally::default();
-                    live_tally.note(true, 1, 1);
+                    live_tally = Tally::passed();
                 } else if passed && std::mem::take(&mut told_unhealthy) {
                     self.tell(Probed::Well).await;
                 }

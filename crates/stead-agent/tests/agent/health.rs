@@ -1,5 +1,6 @@
 //! Whether runs serve: what is asked of them, and what follows from the answers.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -263,6 +264,45 @@ fn a_probe_that_hangs_or_floods_harms_nothing_else() {
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kib: u64 = rss.trim().trim_end_matches(" kB").trim().parse().unwrap();
     assert!(kib < 64 << 10, "the agent has {kib} KiB");
+}
+
+#[test]
+fn a_live_probe_counts_once_it_has_passed_and_then_as_often_as_it_was_told() {
+    let live = |check: Check| Some(Probe { timeout: Duration::from_secs(10), ..probe(check) });
+    // Far more than three answers before it serves.
+    let (mut slow, port) = server(&["ready-after=1500"]);
+    (slow.ready, slow.live) = (live(http(port)), live(http(port)));
+    let (mut alone, alone_port) = server(&["ready-after=1500"]);
+    alone.live = live(http(alone_port));
+    // Once it has come up two failures are one too few.
+    let script = "echo asked >> $HOME/asked; test $(wc -l < $HOME/asked) -gt 2";
+    let mut shaky = shell("exec sleep 1000");
+    shaky.live = live(exec(&["/bin/sh", "-c", script]));
+    shaky.startup =
+        Some(Startup { probe: probe(exec(&["/bin/true"])), within: Duration::from_secs(20) });
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    root.start();
+    root.put(&plan([("slow.0", slow), ("alone.0", alone), ("shaky.0", shaky)]));
+    until("the slow one is ready", || (root.instance("slow.0")?.ready == Some(true)).then_some(()));
+    until("the other one serves", || {
+        ask_health(alone_port).ok()?.starts_with("HTTP/1.1 200").then_some(())
+    });
+    let asked = root.path().join("data/shaky.0/asked");
+    until("the shaky one was asked five times", || {
+        (std::fs::read_to_string(&asked).ok()?.lines().count() >= 5).then_some(())
+    });
+    for name in ["slow.0", "alone.0", "shaky.0"] {
+        assert_eq!(root.instance(name).unwrap().run, 1, "{name}");
+    }
+}
+
+fn ask_health(port: u16) -> std::io::Result<String> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// How many processes have this as their last argument.
