@@ -5,6 +5,10 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, socket_with,
+};
+
 use super::procfs::{self, Stat};
 
 /// Whether a process, one of its session or a descendant of it holds the server's end of a TCP
@@ -35,7 +39,78 @@ fn has_open(pid: u32, link: &str) -> bool {
 }
 
 /// The inode of the socket at the server's end; `None` while nobody has taken the connection.
+///
+/// The kernel is asked for this one connection. Its table of all of them would do, too, but grows
+/// with what the whole host does: on a busy one it takes longer to read than a probe may wait.
 fn inode_of(server: SocketAddr, client: SocketAddr) -> io::Result<Option<u64>> {
+    match inode_by_netlink(server, client) {
+        Some(inode) => Ok((inode != 0).then_some(inode)),
+        None => inode_in_table(server, client),
+    }
+}
+
+/// `None` where the kernel does not know the connection or cannot be asked this way.
+fn inode_by_netlink(server: SocketAddr, client: SocketAddr) -> Option<u64> {
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        Some(netlink::SOCK_DIAG),
+    );
+    let socket = socket.ok()?;
+    rustix::net::send(&socket, &question(server, client), SendFlags::empty()).ok()?;
+    let mut answer = [0; ANSWER_LEN_MAX];
+    // It has been answered when `send` returns.
+    let (len, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::DONTWAIT).ok()?;
+    inode_in_answer(answer.get(..len)?)
+}
+
+/// As `linux/netlink.h`, `linux/sock_diag.h` and `linux/inet_diag.h` have it.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const TCP_LISTEN: u8 = 10;
+const QUESTION_LEN: u32 = 72;
+const ANSWER_LEN_MAX: usize = 1024;
+
+/// A header of 16 bytes, `inet_diag_req_v2`, and in that the two ends, seen from the server's.
+fn question(server: SocketAddr, client: SocketAddr) -> Vec<u8> {
+    let family = if server.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let mut bytes = Vec::with_capacity(QUESTION_LEN as usize);
+    bytes.extend(QUESTION_LEN.to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(NLM_F_REQUEST.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+    // In whatever state, on whatever interface, without a cookie.
+    bytes.extend(u32::MAX.to_ne_bytes());
+    bytes.extend(server.port().to_be_bytes());
+    bytes.extend(client.port().to_be_bytes());
+    for address in [server, client] {
+        let mut words = [0; 16];
+        match address.ip() {
+            IpAddr::V4(ip) => words[..4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => words = ip.octets(),
+        }
+        bytes.extend(words);
+    }
+    bytes.extend(0_u32.to_ne_bytes());
+    bytes.extend([u8::MAX; 8]);
+    bytes
+}
+
+/// The inode in an `inet_diag_msg`, 0 for a connection that nobody has taken.
+fn inode_in_answer(answer: &[u8]) -> Option<u64> {
+    let two = |at: usize| Some([*answer.get(at)?, *answer.get(at + 1)?]);
+    let (kind, state) = (u16::from_ne_bytes(two(4)?), *answer.get(17)?);
+    // Where there is no connection, who waits for one is what is found.
+    if kind != SOCK_DIAG_BY_FAMILY || state == TCP_LISTEN {
+        return None;
+    }
+    let ([a, b], [c, d]) = (two(84)?, two(86)?);
+    Some(u32::from_ne_bytes([a, b, c, d]).into())
+}
+
+fn inode_in_table(server: SocketAddr, client: SocketAddr) -> io::Result<Option<u64>> {
     let table = if server.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let [server, client] = [server, client].map(shown);
     // A socket that takes both families shows addresses of the older one in the newer one's table.
@@ -84,11 +159,16 @@ mod tests {
             assert!(!holds_connection(own, server, client).unwrap(), "nobody has taken it");
             let taken = listener.accept().unwrap();
             assert!(holds_connection(own, server, client).unwrap());
+            // However it is asked.
+            let asked = inode_by_netlink(server, client);
+            assert_eq!(asked, inode_in_table(server, client).unwrap());
+            assert!(asked.is_some_and(|inode| inode > 0));
             let mut child = std::process::Command::new("sleep").arg("9").spawn().unwrap();
             assert!(!holds_connection(child.id(), server, client).unwrap());
             child.kill().unwrap();
             child.wait().unwrap();
-            drop(taken);
+            drop((taken, stream));
+            assert_eq!(inode_by_netlink(server, "127.0.0.1:1".parse().unwrap()), None);
         }
     }
 }
