@@ -50,6 +50,9 @@ pub(crate) struct Kept {
     pub(crate) sockets: Vec<NamedSocket>,
     /// When it runs next, if it has its times.
     pub(crate) next: Option<Next>,
+    /// What the ready probe of the last run said that was to take the place of another, while it
+    /// was not ready.
+    pub(crate) coming_said: Option<(u64, String)>,
     /// Why a restart that its live probe asks for is held back.
     pub(crate) held_back: Option<String>,
     /// Why the last thing that the agent wanted of it or for it did not work.
@@ -125,6 +128,7 @@ impl Kept {
             probing: Vec::new(),
             sockets: Vec::new(),
             next: None,
+            coming_said: None,
             held_back: None,
             trouble: None,
         }

@@ -60,6 +60,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) trouble: Option<&'a str>,
     /// What its ready probe said last, if it is up and not ready.
     pub(crate) not_ready: Option<&'a str>,
+    /// What the ready probe said last of the run that was to take its place.
+    pub(crate) coming_said: Option<&'a str>,
     /// Why a restart that it needs is held back.
     pub(crate) held_back: Option<&'a str>,
     /// Why it can have no launch by the plan.
@@ -112,9 +114,19 @@ impl Facts<'_> {
             notes.push(format!("it keeps its old spec: {why}"));
         }
         notes.extend(self.report.iter().flat_map(|report| report_notes(report, self.now)));
+        notes.extend(self.report.and_then(|report| self.rejected(report)));
         notes.extend(self.not_ready.map(|last| format!("it is not ready: {last}")));
         notes.extend(self.held_back.map(ToOwned::to_owned));
         notes
+    }
+
+    /// Why a change was not taken up.
+    fn rejected(&self, report: &Report) -> Option<String> {
+        let why = &report.rejected.as_ref()?.why;
+        let said = self.coming_said.filter(|said| !why.contains(said));
+        let said = said.map(|said| format!("; its ready probe said last: {said}"));
+        let said = said.unwrap_or_default();
+        Some(format!("it keeps its old spec: the run by the new one failed: {why}{said}"))
     }
 }
 
@@ -130,10 +142,6 @@ fn report_notes(report: &Report, now: WallMs) -> Vec<String> {
     }
     if let Some(coming) = &report.coming {
         notes.push(format!("run {} is to take its place once it is ready", coming.run));
-    }
-    if let Some(rejected) = &report.rejected {
-        let why = &rejected.why;
-        notes.push(format!("it keeps its old spec: the run by the new one failed: {why}"));
     }
     notes.extend(report.unheld.iter().cloned());
     if let Some(says) = &report.says {
@@ -172,6 +180,7 @@ mod tests {
         unstarted: None,
         trouble: None,
         not_ready: None,
+        coming_said: None,
         held_back: None,
         unwanted: None,
         now: 10_000,

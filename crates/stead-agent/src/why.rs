@@ -38,6 +38,10 @@ fn up(status: &InstanceStatus, events: &[EventLine]) -> Option<String> {
     if let Some(hit) = limit_hit(status, events) {
         told.push_str(&format!("; {hit}"));
     }
+    // The notes tell what its probe said.
+    if status.ready == Some(false) {
+        told.push_str("; it is not ready for work");
+    }
     Some(told)
 }
 
@@ -187,6 +191,13 @@ mod tests {
                 status("up", 3, &[]),
                 format!(
                     "it is up since then, in run 3; before that run 2 ended at {at}: exit code 3"
+                ),
+            ),
+            (
+                InstanceStatus { ready: Some(false), ..status("up", 4, &["it is not ready: no"]) },
+                format!(
+                    "it is up since then, in run 4; before that run 2 ended at {at}: exit code 3; \
+                     it is not ready for work"
                 ),
             ),
             (status("down", 0, &["waits for `db`"]), "waits for `db`".into()),

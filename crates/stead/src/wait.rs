@@ -32,7 +32,7 @@ impl Goal {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Down => "down",
-            Self::Up => "up",
+            Self::Up => "up and ready",
         }
     }
 }

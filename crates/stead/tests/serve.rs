@@ -235,7 +235,7 @@ fn bad_change_is_noticed_by_the_command_alone(place: &Place, port: &str, fields:
     let before = place.instance();
     let loads = place.both_loads();
     for (options, why) in [
-        ("\"never-ready\"", "not ready within 3s"),
+        ("\"never-ready\"", "not ready within 3s; its ready probe said last: status 503"),
         // What it had accepted before it crashed would be lost with it.
         (
             "\"never-ready\", \"accept-when-ready\", \"crash-after=300\"",

@@ -101,6 +101,7 @@ impl Agent {
             unstarted: unstarted.map(|it| (it.why.as_str(), again_in(it.again_at))),
             trouble: kept.and_then(|kept| kept.trouble.as_deref()),
             not_ready: kept.and_then(not_ready),
+            coming_said: kept.and_then(|kept| Some(kept.coming_said.as_ref()?.1.as_str())),
             held_back: kept.and_then(|kept| kept.held_back.as_deref()),
             unwanted: self.wanted.get(name).and_then(|wanted| wanted.as_ref().err()),
             now: wall_ms(),

@@ -43,6 +43,8 @@ impl Agent {
                 keeper: self.keeper.clone(),
             })
             .collect();
+        let comes = report.coming.as_ref().map(|coming| coming.run);
+        kept.coming_said.take_if(|(run, _)| comes.is_some_and(|comes| comes != *run));
         let said = |run: u64| match &report.coming {
             Some(coming) if coming.run == run => coming.ready,
             Some(_) | None => report.run == run && report.ready == Some(true),
@@ -71,6 +73,10 @@ impl Agent {
         match probed {
             Probed::Ready { ready, last } => {
                 probing.ready = Some(ready);
+                let coming = kept.report.as_ref().and_then(|report| report.coming.as_ref());
+                if coming.is_some_and(|coming| coming.run == run) {
+                    kept.coming_said = (!ready).then(|| (run, last.clone()));
+                }
                 probing.last = Some(last);
                 self.tell_ready(name);
             }

@@ -68,7 +68,7 @@ fn of_this_side() -> Vec<Failure> {
         Failure::NoLocalHost,
         Failure::NoRoot,
         Failure::NotThere {
-            goal: "up",
+            goal: "up and ready",
             names: vec!["db.0".into(), "web.1".into()],
             why: "it took longer than 60s".into(),
         },

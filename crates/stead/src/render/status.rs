@@ -110,11 +110,14 @@ fn heading(status: &Status, paint: Paint, width: usize) -> String {
     let up_n = status.instances.iter().filter(|instance| instance.phase == "up").count();
     let resting_n = status.instances.iter().filter(|instance| rests(instance)).count();
     let lasting_n = status.instances.len() - resting_n;
-    let counts = match (lasting_n, resting_n) {
-        (_, 0) => format!(" · {up_n} of {lasting_n} up"),
-        (0, _) => format!(" · {resting_n} to run later"),
-        (_, _) => format!(" · {up_n} of {lasting_n} up, {resting_n} to run later"),
-    };
+    let is_unready = |it: &&InstanceStatus| it.phase == "up" && it.ready == Some(false);
+    let unready_n = status.instances.iter().filter(is_unready).count();
+    let all = [
+        (lasting_n > 0 || resting_n == 0).then(|| format!("{up_n} of {lasting_n} up")),
+        (unready_n > 0).then(|| format!("{unready_n} not ready")),
+        (resting_n > 0).then(|| format!("{resting_n} to run later")),
+    ];
+    let counts = format!(" · {}", all.into_iter().flatten().collect::<Vec<_>>().join(", "));
     let plain = format!("{fleet}{rest}{counts}");
     if plain.chars().count() > width {
         return table::cut(&plain, width);
