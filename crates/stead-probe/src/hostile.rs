@@ -4,7 +4,8 @@
 //!
 //! Tries: `read=PATH`, `list=PATH`, `write=PATH`, `chown=PATH`, `seize=PID`, `peek=PID`,
 //! `signal=PID`, `bind=PORT`, `mount=PATH`, `module`, `reboot`, `unshare`, `raw-socket`,
-//! `hostname`, `clock`, `keyring`, `privileges`. Sleeps afterwards.
+//! `hostname`, `clock`, `keyring`, `privileges`, `gain=CAPABILITY` by its number. Sleeps
+//! afterwards.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -43,6 +44,7 @@ fn attempt(tried: &str) -> io::Result<()> {
             let port = u16::try_from(number()).unwrap_or(0);
             TcpListener::bind(("127.0.0.1", port)).map(drop)
         }
+        "gain" => gain(u32::try_from(number()).unwrap_or(0)),
         "mount" => mount(value),
         "privileges" => privileges(),
         "raw-socket" => {
@@ -89,6 +91,27 @@ fn mount(target: &str) -> io::Result<()> {
         libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null())
     };
     told(result.into())
+}
+
+/// Gives itself a capability, and asks whether it has it.
+fn gain(capability: u32) -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`, for this process.
+    const HEADER: [u32; 2] = [0x2008_0522, 0];
+    /// Effective, permitted, inheritable, for each 32 capabilities.
+    type Sets = [[u32; 3]; 2];
+    let (mut header, mut sets): ([u32; 2], Sets) = (HEADER, [[0; 3]; 2]);
+    #[expect(unsafe_code, reason = "what is tried has no safe form")]
+    // SAFETY: header and sets are as long as this version of the call has them.
+    let result = unsafe { syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    told(result)?;
+    let word = sets.get_mut(capability as usize / 32).ok_or(io::ErrorKind::InvalidInput)?;
+    let bit = 1 << (capability % 32);
+    (word[0], word[1]) = (word[0] | bit, word[1] | bit);
+    header = HEADER;
+    #[expect(unsafe_code, reason = "what is tried has no safe form")]
+    // SAFETY: as above; the kernel only reads them.
+    let result = unsafe { syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) };
+    told(result)
 }
 
 /// Whether a set-user-id program would get what it is set to.
