@@ -68,6 +68,7 @@ impl Example {
             eventually(instance, || ask(*port, question).filter(|text| text.contains(answer)));
         }
         let processes: Vec<_> = answers.iter().filter_map(|row| self.process(row.0)).collect();
+        self.stop_all();
         let (done, text) = self.stead(&["down"]);
         assert!(done, "{text}");
         for process in processes {
@@ -75,6 +76,25 @@ impl Example {
             assert!(alive.is_none(), "nothing is left");
         }
         assert_eq!(self.left(), [""; 0], "nor any of their children");
+    }
+
+    /// Asks everything to end, and sees that nothing had to be killed for that.
+    fn stop_all(&self) {
+        let all: Vec<String> =
+            self.instances().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect();
+        let names = all.iter().map(String::as_str);
+        let (done, text) = self.stead(&["stop"].into_iter().chain(names).collect::<Vec<_>>());
+        assert!(done, "{text}");
+        for instance in self.instances() {
+            assert_eq!(instance["phase"], "down", "{instance}");
+            assert_ne!(instance["last_exit"]["signal"], "KILL", "{instance}");
+        }
+    }
+
+    fn instances(&self) -> Vec<serde_json::Value> {
+        let (_, text) = self.stead(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+        status["instances"].as_array().unwrap().clone()
     }
 
     /// Processes that have this root in their environment.
