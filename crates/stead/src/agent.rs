@@ -12,7 +12,6 @@ use crate::Context;
 use crate::args::AgentRunArgs;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::root;
 
 /// How long an agent may take until it answers.
 const START_WAIT: Duration = Duration::from_secs(10);
@@ -52,9 +51,6 @@ pub(crate) fn run(ctx: &Context, args: AgentRunArgs) -> Result<(), Failure> {
 pub(crate) async fn start(client: &Client) -> Result<(), Failure> {
     let keeper = keeper_program()?;
     let root = client.root();
-    // A fleet that packs nothing comes to a root that is not there yet.
-    root::make(root, root, root::PASS_THROUGH)
-        .map_err(|source| Failure::Root { root: root.into(), source })?;
     let log = root.join("agent.log");
     // What is in the log already is not about this start.
     let log_from = std::fs::metadata(&log).map_or(0, |there| there.len());
