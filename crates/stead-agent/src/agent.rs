@@ -283,7 +283,14 @@ impl Agent {
         }
         // Without duplicates of its own the keeper opens what it needs anew.
         let sockets = self.kept.get(name).map(Kept::duplicates).unwrap_or_default();
-        self.do_job(Job::Start(Box::new(Start { instance: name.clone(), wanted, sockets })));
+        let (instance, ports) = (name.clone(), self.ports(name));
+        self.do_job(Job::Start(Box::new(Start { instance, wanted, ports, sockets })));
+    }
+
+    /// The ports that the plan gives an instance.
+    pub(crate) fn ports(&self, name: &InstanceName) -> BTreeMap<String, u16> {
+        let spec = self.stored.as_ref().and_then(|stored| stored.plan.instances.get(name));
+        spec.map(|spec| spec.ports.clone()).unwrap_or_default()
     }
 
     pub(crate) fn do_job(&mut self, job: Job) {

@@ -1,6 +1,7 @@
 //! What touches the disk on behalf of the agent, on one thread, in order: a slow disk holds up
 //! these jobs and not what the agent sees and answers.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -9,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
-use stead_core::launch::{Account, Launch};
+use stead_core::launch::Launch;
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
+use stead_core::preflight::{Finding, Preflight};
 use stead_proc::FolderLock;
 use stead_proc::NamedSocket;
 use stead_wire::file;
@@ -20,12 +22,14 @@ use stead_wire::journal::{Event, Record};
 use tokio::sync::mpsc::Sender;
 
 use crate::accounts::Accounts;
+use crate::agent_log::AgentLog;
 use crate::config::{self, ConfigError};
 use crate::crash::{Crash, CrashPoint};
 use crate::host::{self, AllWanted};
 use crate::kit;
 use crate::layout::{InstanceError, Layout};
 use crate::message::Message;
+use crate::preflight;
 use crate::store::{self, Found, Stored};
 
 pub(crate) const LAUNCH_FORMAT: &str = "stead-launch/1";
@@ -42,12 +46,12 @@ pub(crate) enum Job {
     Bury {
         instance: InstanceName,
     },
-    /// Have ready what an instance needs to run as this account.
+    /// Have ready what an instance needs to run by this launch, with these ports.
     Prepare {
         instance: InstanceName,
         mark: u32,
-        account: Option<Account>,
-        config: Option<Digest>,
+        launch: Box<Launch>,
+        ports: BTreeMap<String, u16>,
     },
     /// Fill in the host's side of a plan once more: an account may be there by now.
     Resolve(Box<Stored>),
@@ -60,16 +64,21 @@ pub(crate) struct Start {
     pub(crate) instance: InstanceName,
     /// What the plan wants; used only when the instance has no launch yet.
     pub(crate) wanted: Option<Box<Launch>>,
+    /// The ports that the plan gives it.
+    pub(crate) ports: BTreeMap<String, u16>,
     /// What the keeper before held for the instance.
     pub(crate) sockets: Vec<NamedSocket>,
 }
+
+/// What a run may be refused by, a sentence each; it is begun all the same.
+pub(crate) type Warnings = Vec<String>;
 
 /// What became of a job.
 #[derive(Debug)]
 pub(crate) enum Done {
     Applied { stored: Box<Stored>, wanted: Result<AllWanted, io::Error> },
     Buried { instance: InstanceName, retired: bool },
-    Prepared { instance: InstanceName, mark: u32, prepared: Result<(), String> },
+    Prepared { instance: InstanceName, mark: u32, prepared: Result<Warnings, String> },
     Resolved { generation: u64, wanted: AllWanted },
     Started { instance: InstanceName, started: Result<Started, String> },
 }
@@ -82,6 +91,8 @@ pub(crate) struct Started {
     pub(crate) fifos: Vec<OwnedFd>,
     /// The launch on disk was no whole one and was written anew: what was wrong.
     pub(crate) damage: Option<Event>,
+    /// `None`: its launch was not looked at, since it has had runs.
+    pub(crate) warnings: Option<Warnings>,
 }
 
 /// What the thread works with.
@@ -121,13 +132,9 @@ impl Hands {
                 let retired = self.bury(&instance);
                 Done::Buried { instance, retired }
             }
-            Job::Prepare { instance, mark, account, config } => {
-                let account = account.as_ref();
-                let made = self.layout.make_instance(&instance, account);
-                let prepared = made.map_err(|error| error.to_string()).and_then(|()| {
-                    let put = config::put(&self.layout, &instance, account, config.as_ref());
-                    put.map_err(|error| error.to_string())
-                });
+            Job::Prepare { instance, mark, launch, ports } => {
+                let prepared = self.prepare(&instance, Preflight { launch, ports, first: false });
+                let prepared = prepared.map_err(|error| error.to_string());
                 Done::Prepared { instance, mark, prepared }
             }
             Job::Resolve(stored) => {
@@ -152,6 +159,50 @@ impl Hands {
         is_retired(&folder) && self.layout.remove_instance(instance).is_ok()
     }
 
+    fn prepare(&self, name: &InstanceName, asked: Preflight) -> Result<Warnings, StartError> {
+        let account = asked.launch.account.as_ref();
+        self.layout.make_instance(name, account)?;
+        config::put(&self.layout, name, account, asked.launch.config.as_ref())?;
+        let found = self.preflight(name, &asked);
+        if found.is_err()
+            && let Found::Whole(launch) = read_launch(&self.layout.instance(name))
+        {
+            // The run by the old launch goes on, with what belongs to its account.
+            self.layout.make_instance(name, launch.account.as_ref())?;
+        }
+        found
+    }
+
+    /// Looks what a run by this launch would be refused.
+    fn preflight(&self, name: &InstanceName, asked: &Preflight) -> Result<Warnings, StartError> {
+        let (folder, log) = (self.layout.instance(name), self.layout.log());
+        let found = preflight::ask((&self.keeper, &self.keeper_args), &folder, &log, asked);
+        let found = found.unwrap_or_else(|error| {
+            AgentLog::open(&log).say(&format!("`{name}` is started without a preflight: {error}"));
+            Vec::new()
+        });
+        let (blocking, warning): (Vec<_>, Vec<_>) = found.into_iter().partition(|it| it.blocks);
+        let sentences = |found: Vec<Finding>| found.iter().map(ToString::to_string).collect();
+        if blocking.is_empty() {
+            return Ok(sentences(warning));
+        }
+        Err(StartError::Refused(sentences(blocking)))
+    }
+
+    /// The preflight of an instance that has had no run. Of one that is not begun nothing is left.
+    fn first_preflight(&self, start: &Start, launch: &Launch) -> Result<Warnings, StartError> {
+        let (launch, ports) = (Box::new(launch.clone()), start.ports.clone());
+        let asked = Preflight { launch, ports, first: true };
+        let found = self.preflight(&start.instance, &asked);
+        let folder = self.layout.instance(&start.instance);
+        if found.is_err()
+            && let Ok(Ok(_lock)) = FolderLock::acquire(&folder)
+        {
+            fs::remove_dir_all(&folder).map_err(StartError::Leave)?;
+        }
+        found
+    }
+
     fn start_keeper(&self, start: &Start) -> Result<Started, StartError> {
         let folder = self.layout.instance(&start.instance);
         let path = folder.join("spec.json");
@@ -167,10 +218,13 @@ impl Hands {
             }
         };
         let is_kept = kept.is_some();
+        let is_first = !folder.join("events").exists();
         let launch = kept.or_else(|| start.wanted.clone()).ok_or(StartError::NoLaunch)?;
         let account = launch.account.as_ref();
         self.layout.make_instance(&start.instance, account)?;
         config::put(&self.layout, &start.instance, account, launch.config.as_ref())?;
+        let looked = is_first.then(|| self.first_preflight(start, &launch));
+        let warnings = looked.transpose()?;
         let open = |fifo: PathBuf| stead_proc::open_fifo(&fifo).map_err(StartError::Fifo);
         let fifos = self.layout.fifos(&start.instance).into_iter().map(open);
         let fifos = fifos.collect::<Result<_, _>>()?;
@@ -181,7 +235,7 @@ impl Hands {
         self.crash.at(CrashPoint::BeforeKeeperSpawn);
         let pid = self.spawn(&folder, &start.sockets).map_err(StartError::Spawn)?;
         self.crash.at(CrashPoint::AfterKeeperSpawn);
-        Ok(Started { pid, release: launch.release.clone(), fifos, damage })
+        Ok(Started { pid, release: launch.release.clone(), fifos, damage, warnings })
     }
 
     fn spawn(&self, folder: &Path, sockets: &[NamedSocket]) -> io::Result<u32> {
@@ -206,11 +260,15 @@ enum StartError {
     Instance(#[from] InstanceError),
     #[error("`spec.json` could not be written: {0}")]
     Launch(io::Error),
+    #[error("its folder could not be removed: {0}")]
+    Leave(io::Error),
     #[error(
         "its `spec.json` is missing or damaged and the plan does not hold it: nobody knows what it \
          ran; end what may be left of it and remove its folder"
     )]
     NoLaunch,
+    #[error("{}", .0.join("; "))]
+    Refused(Vec<String>),
     #[error("its keeper could not be started: {0}")]
     Spawn(io::Error),
 }

@@ -14,6 +14,7 @@ use stead_wire::keeper::Report;
 use tokio::time::Instant;
 
 use crate::agent::times::Next;
+use crate::hands::Warnings;
 use crate::link::Link;
 use crate::probe::{Probes, Probing};
 
@@ -57,6 +58,8 @@ pub(crate) struct Kept {
     pub(crate) held_back: Option<String>,
     /// Why the last thing that the agent wanted of it or for it did not work.
     pub(crate) trouble: Option<String>,
+    /// What its runs may be refused, as far as it was looked at.
+    pub(crate) warnings: Warnings,
 }
 
 /// Where the keeper is.
@@ -131,6 +134,7 @@ impl Kept {
             coming_said: None,
             held_back: None,
             trouble: None,
+            warnings: Warnings::new(),
         }
     }
 

@@ -39,6 +39,7 @@ mod message;
 mod meter;
 mod names;
 mod plan_change;
+mod preflight;
 mod probe;
 mod shutdown;
 mod start;

@@ -58,6 +58,8 @@ pub(crate) struct Facts<'a> {
     /// Why it could not be started, and when that is tried again.
     pub(crate) unstarted: Option<(&'a str, Duration)>,
     pub(crate) trouble: Option<&'a str>,
+    /// What its runs may be refused.
+    pub(crate) warnings: &'a [String],
     /// What its ready probe said last, if it is up and not ready.
     pub(crate) not_ready: Option<&'a str>,
     /// What the ready probe said last of the run that was to take its place.
@@ -110,6 +112,7 @@ impl Facts<'_> {
             notes.push("the plan no longer holds it; it is being ended".into());
         }
         notes.extend(self.trouble.map(ToOwned::to_owned));
+        notes.extend(self.warnings.iter().cloned());
         if let Some(why) = self.unwanted.filter(|_| self.keeper != KeeperIs::Absent) {
             notes.push(format!("it keeps its old spec: {why}"));
         }
@@ -179,6 +182,7 @@ mod tests {
         unmet: None,
         unstarted: None,
         trouble: None,
+        warnings: &[],
         not_ready: None,
         coming_said: None,
         held_back: None,

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod names;
 pub mod order;
 pub mod plan;
+pub mod preflight;
 pub mod probe;
 pub mod reconcile;
 pub mod sandbox;

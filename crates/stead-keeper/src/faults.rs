@@ -53,6 +53,8 @@ pub(crate) struct Faults {
     pub(crate) no_splice: bool,
     /// Do not take over the run that the journal names.
     pub(crate) no_adoption: bool,
+    /// Do not look what a run would be refused.
+    pub(crate) no_preflight: bool,
     /// Do not look for a run that the journal does not name.
     pub(crate) no_scan: bool,
     /// Kill the main process alone.
@@ -73,6 +75,7 @@ impl Faults {
             "no-gate" => &mut self.no_gate,
             "no-splice" => &mut self.no_splice,
             "no-adoption" => &mut self.no_adoption,
+            "no-preflight" => &mut self.no_preflight,
             "no-scan" => &mut self.no_scan,
             "no-sweep" => &mut self.no_sweep,
             "no-turn" => &mut self.no_turn,

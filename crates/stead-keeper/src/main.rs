@@ -19,6 +19,7 @@ mod journal_file;
 mod keeper;
 mod limits;
 mod log_chain;
+mod preflight;
 mod recover;
 mod replace;
 mod requests;
@@ -44,6 +45,7 @@ options:
   --enter RUN:PID:SIDE PROGRAM [ARGS]..
                   run a program in the place of a run, and end with its exit code and all it
                   has started
+  --preflight     say what a run would be refused, by what comes over standard input
   --within MS     with `--enter`, and before it: kill what takes longer
   --no-cgroup     find the tree of a run by descent, session and environment alone
   --fault NAME    for tests: leave out one protection
@@ -59,6 +61,8 @@ struct Options {
     args: Vec<String>,
     /// Be no keeper.
     enter: Option<Entered>,
+    /// Be no keeper, either.
+    preflight: bool,
 }
 
 /// A program to be run in the place of a run.
@@ -114,6 +118,15 @@ fn main() -> ExitCode {
             }
         };
     }
+    if options.preflight {
+        return match preflight::preflight(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("error: there is no preflight\n  because {}", chain(&error)));
+                ExitCode::FAILURE
+            }
+        };
+    }
     match keeper::keep(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -150,12 +163,14 @@ fn parse(args: Vec<String>) -> Result<Options, String> {
     let mut faults = Faults::default();
     let mut enter: Option<Entered> = None;
     let mut within = None;
+    let mut preflight = false;
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("`{arg}` needs a value"));
         match arg.as_str() {
             "--folder" => folder = Some(PathBuf::from(value()?)),
             "--no-cgroup" => no_cgroup = true,
+            "--preflight" => preflight = true,
             "--enter" => {
                 let place = value()?.clone();
                 enter = Some(Entered::parse(&place, rest.by_ref().cloned().collect())?);
@@ -168,7 +183,7 @@ fn parse(args: Vec<String>) -> Result<Options, String> {
     }
     let folder = folder.ok_or("`--folder` is missing")?;
     let enter = enter.map(|enter| Entered { within, ..enter });
-    Ok(Options { folder, no_cgroup, faults, args, enter })
+    Ok(Options { folder, no_cgroup, faults, args, enter, preflight })
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

@@ -19,6 +19,9 @@ pub use imp::handed::{handed_descriptors, notify};
 pub use imp::identity::{Process, boot_id, is_own_child, start_ms, start_ticks};
 pub use imp::local::{LocalListener, LocalStream};
 pub use imp::memory::{lean_memory, memory_total, trim_code, trim_memory, trim_stack};
+pub use imp::place::{
+    capability_bounds, may_execute, may_take_port, mode_lets_read, mode_lets_write,
+};
 pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
 pub use imp::ready::{News, Readiness, Ready};
 pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
@@ -26,10 +29,12 @@ pub use imp::sandbox::{Sandbox, SandboxError};
 pub use imp::sockets::{
     NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, receive_with, session,
 };
-pub use imp::spawn::{ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, spawn};
+pub use imp::spawn::{
+    ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, find_program, spawn, spawn_call,
+};
 pub use imp::stream::{Moved, Pipe};
 pub use imp::tcp::{Done, TcpListening, TcpSocket};
-pub use imp::tcp_owner::holds_connection;
+pub use imp::tcp_owner::{Listener, holds_connection, listener_everywhere};
 pub use imp::tree::{ENTERED, Tree, kill_descendants, kill_tree, members, newest_marked};
 pub use imp::tube::Tube;
 pub use imp::upgrade::{become_program, carried_state, exec_with_state};

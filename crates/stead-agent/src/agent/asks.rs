@@ -100,6 +100,7 @@ impl Agent {
             unmet: unmet.map(|need| (need.clone(), self.phase_of_service(need))),
             unstarted: unstarted.map(|it| (it.why.as_str(), again_in(it.again_at))),
             trouble: kept.and_then(|kept| kept.trouble.as_deref()),
+            warnings: kept.map_or(&[], |kept| &kept.warnings),
             not_ready: kept.and_then(not_ready),
             coming_said: kept.and_then(|kept| Some(kept.coming_said.as_ref()?.1.as_str())),
             held_back: kept.and_then(|kept| kept.held_back.as_deref()),

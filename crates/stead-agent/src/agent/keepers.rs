@@ -8,7 +8,7 @@ use stead_wire::keeper::{Report, Request};
 use tokio::time::Instant;
 
 use super::{Agent, START_AGAIN_AFTER, Unstarted};
-use crate::hands::{Job, Started};
+use crate::hands::{Job, Started, Warnings};
 use crate::host::AllWanted;
 use crate::kept::{Hearing, Keeper};
 use crate::link::{self, Asker, Target};
@@ -42,6 +42,7 @@ impl Agent {
         let Some(kept) = self.kept.get_mut(name) else { return };
         kept.release = started.release;
         kept.fifos = started.fifos;
+        kept.warnings = started.warnings.unwrap_or(std::mem::take(&mut kept.warnings));
         kept.trouble = None;
         kept.asked.forget();
         kept.keeper = Keeper::Alive { child: Some(started.pid), link, hearing: Hearing::Waiting };
@@ -200,13 +201,13 @@ impl Agent {
     /// so the folders come first.
     pub(super) fn update(&mut self, name: &InstanceName) {
         let Some(Ok(wanted)) = self.wanted.get(name) else { return };
-        let (mark, account) = (wanted.mark, wanted.launch.account.clone());
-        let config = wanted.launch.config.clone();
+        let (mark, launch) = (wanted.mark, wanted.launch.clone());
+        let ports = self.ports(name);
         let Some(kept) = self.kept.get_mut(name) else { return };
         // Without a link it waits for the keeper's next report.
         if kept.link().is_some() {
             kept.asked.update = Some(mark);
-            self.do_job(Job::Prepare { instance: name.clone(), mark, account, config });
+            self.do_job(Job::Prepare { instance: name.clone(), mark, launch, ports });
         }
     }
 
@@ -215,7 +216,7 @@ impl Agent {
         &mut self,
         name: &InstanceName,
         mark: u32,
-        prepared: Result<(), String>,
+        prepared: Result<Warnings, String>,
     ) {
         let Some(Ok(wanted)) = self.wanted.get(name) else { return };
         let launch = wanted.launch.clone();
@@ -224,11 +225,14 @@ impl Agent {
         if wanted.mark != mark || kept.asked.update != Some(mark) {
             return;
         }
-        if let Err(why) = prepared {
-            self.log.say(&format!("`{name}` keeps its old spec: {why}"));
-            let trouble = format!("it keeps its old spec: {why}; mend that, then `stead up` again");
-            kept.trouble = Some(trouble);
-            return;
+        match prepared {
+            Ok(warnings) => kept.warnings = warnings,
+            Err(why) => {
+                self.log.say(&format!("`{name}` keeps its old spec: {why}"));
+                let mend = "mend that, then `stead up` again";
+                kept.trouble = Some(format!("it keeps its old spec: {why}; {mend}"));
+                return;
+            }
         }
         if !self.errand(name, Request::Update { launch }, Errand::Update)
             && let Some(kept) = self.kept.get_mut(name)

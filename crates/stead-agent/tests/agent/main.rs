@@ -6,6 +6,7 @@ mod api;
 mod config;
 mod health;
 mod keepers;
+mod preflight;
 mod support;
 mod times;
 

@@ -58,6 +58,8 @@ pub enum SpawnError {
     Pipe(#[source] io::Error),
     #[error("there is nothing to run")]
     Empty,
+    #[error("a process with more than one thread calls nothing in another")]
+    Threads,
 }
 
 /// A process that holds at its gate. Dropping this ends it.
@@ -150,7 +152,9 @@ const STEPS: [&str; 14] = [
 ];
 
 /// Everything the child needs, made before the fork: after it, memory may not be allocated.
-struct Prepared {
+struct Prepared<'a> {
+    /// What is called instead of running the program.
+    call: Option<&'a dyn Fn()>,
     argv: Vec<CString>,
     env: Vec<CString>,
     program: CString,
@@ -178,6 +182,20 @@ struct Prepared {
 
 /// Makes the process and holds it.
 pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Held, SpawnError> {
+    make(spec, None)
+}
+
+/// As [`spawn`], but calls this in the place of the program, and the process ends after it. Its
+/// progress is known once it has ended. Only for who has one thread: what is called may allocate.
+pub fn spawn_call(spec: &SpawnSpec<'_>, call: &dyn Fn()) -> Result<Held, SpawnError> {
+    let threads = std::fs::read_dir("/proc/self/task").map_err(SpawnError::Fork)?;
+    if threads.count() != 1 {
+        return Err(SpawnError::Threads);
+    }
+    make(spec, Some(call))
+}
+
+fn make(spec: &SpawnSpec<'_>, call: Option<&dyn Fn()>) -> Result<Held, SpawnError> {
     let pipe = |flags| pipe_with(flags).map_err(|error| SpawnError::Pipe(error.into()));
     let (gate_read, gate) = pipe(PipeFlags::CLOEXEC)?;
     let (progress, report) = pipe(PipeFlags::CLOEXEC)?;
@@ -185,7 +203,7 @@ pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Held, SpawnError> {
     for end in [&progress, &gate_read] {
         rustix::io::ioctl_fionbio(end, true).map_err(|error| SpawnError::Pipe(error.into()))?;
     }
-    let mut prepared = prepare(spec, gate_read.as_raw_fd(), report.as_raw_fd())?;
+    let mut prepared = prepare(spec, call, gate_read.as_raw_fd(), report.as_raw_fd())?;
     prepared.not_ours = [gate.as_raw_fd(), progress.as_raw_fd()];
     let argv = pointers(&prepared.argv);
     let mut env = pointers(&prepared.env);
@@ -199,7 +217,8 @@ pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Held, SpawnError> {
     }
     #[expect(unsafe_code, reason = "making a process has no safe form")]
     // SAFETY: the child calls only async-signal-safe functions on memory made before, then execs
-    // or exits; it never returns into Rust code that could allocate or unlock.
+    // or exits; it never returns into Rust code that could allocate or unlock, unless this process
+    // has one thread, which holds no lock here.
     let pid = unsafe {
         match clone_process(spec.cgroup) {
             -1 => return Err(SpawnError::Fork(io::Error::last_os_error())),
@@ -255,11 +274,21 @@ const PID_LEN_MAX: usize = 10;
 /// child may not allocate.
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 
-fn prepare(spec: &SpawnSpec<'_>, gate: RawFd, report: RawFd) -> Result<Prepared, SpawnError> {
+fn prepare<'a>(
+    spec: &SpawnSpec<'_>,
+    call: Option<&'a dyn Fn()>,
+    gate: RawFd,
+    report: RawFd,
+) -> Result<Prepared<'a>, SpawnError> {
     let first = spec.argv.first().ok_or(SpawnError::Empty)?;
-    let program = find_program(first, spec)?;
+    let path = spec.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
+    let program = match call {
+        Some(_) => PathBuf::new(),
+        None => find_program(first, path)?,
+    };
     let pairs = spec.env.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
     Ok(Prepared {
+        call,
         argv: spec.argv.iter().map(|text| CString::new(text.as_str())).collect::<Result<_, _>>()?,
         env: pairs.collect::<Result<_, _>>()?,
         program: CString::new(program.into_os_string().into_encoded_bytes())?,
@@ -295,11 +324,11 @@ fn open_null() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
 }
 
-fn find_program(program: &str, spec: &SpawnSpec<'_>) -> Result<PathBuf, SpawnError> {
+/// The file that is run for a program: a name without `/` is looked up in PATH.
+pub fn find_program(program: &str, path: &str) -> Result<PathBuf, SpawnError> {
     if program.contains('/') {
         return Ok(PathBuf::from(program));
     }
-    let path = spec.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
     let places = path.split(':').filter(|folder| !folder.is_empty());
     let mut candidates = places.map(|folder| Path::new(folder).join(program));
     let runnable = |file: &PathBuf| {
@@ -319,7 +348,7 @@ fn pointers(texts: &[CString]) -> Vec<*const c_char> {
 /// # Safety
 /// Only between fork and exec. Calls nothing that is not async-signal-safe.
 #[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
-unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_char]) -> ! {
+unsafe fn run_child(child: &Prepared<'_>, argv: &[*const c_char], env: &[*const c_char]) -> ! {
     // SAFETY: raw calls on descriptors and memory that were made before the fork.
     unsafe {
         for fd in child.not_ours {
@@ -375,6 +404,10 @@ unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_ch
         {
             fail(child.report, 12);
         }
+        if let Some(call) = child.call {
+            let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+            libc::_exit(i32::from(called.is_err()));
+        }
         libc::execve(child.program.as_ptr(), argv.as_ptr(), env.as_ptr());
         fail(child.report, 7)
     }
@@ -383,7 +416,7 @@ unsafe fn run_child(child: &Prepared, argv: &[*const c_char], env: &[*const c_ch
 /// # Safety
 /// As [`run_child`].
 #[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
-unsafe fn connect_streams(child: &Prepared) {
+unsafe fn connect_streams(child: &Prepared<'_>) {
     // SAFETY: as run_child.
     unsafe {
         let stdin = child.stdin.unwrap_or(child.null.as_raw_fd());
@@ -463,7 +496,7 @@ const LOOKS_BEFORE_SLEEP: u32 = 100;
 /// # Safety
 /// As [`run_child`].
 #[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
-unsafe fn become_account(child: &Prepared) {
+unsafe fn become_account(child: &Prepared<'_>) {
     let Some((uid, gid)) = child.account else { return };
     // SAFETY: as run_child.
     unsafe {
@@ -486,7 +519,7 @@ unsafe fn become_account(child: &Prepared) {
 /// # Safety
 /// As [`run_child`].
 #[expect(unsafe_code, reason = "between fork and exec only raw calls are allowed")]
-unsafe fn hand_over_sockets(child: &Prepared) {
+unsafe fn hand_over_sockets(child: &Prepared<'_>) {
     // SAFETY: as run_child; the place for the pid has room for all its digits and a zero after
     // them, in memory that is the child's own since the fork.
     unsafe {

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection on this host.
+//! Who is at the other end of a connection on this host, and who listens.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,6 +29,53 @@ pub fn holds_connection(pid: u32, server: SocketAddr, client: SocketAddr) -> io:
         inside.extend(new);
     }
     Ok(inside.into_iter().any(|pid| has_open(pid, &link)))
+}
+
+/// A process that listens at a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listener {
+    pub pid: u32,
+    pub program: String,
+}
+
+/// Who listens at a TCP port on all addresses, if that is a process that we may look at.
+pub fn listener_everywhere(port: u16) -> io::Result<Option<Listener>> {
+    let inodes = inodes_listening(port)?;
+    let links: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    if links.is_empty() {
+        return Ok(None);
+    }
+    let holds = |stat: &&Stat| links.iter().any(|link| has_open(stat.pid, link));
+    let all = procfs::all()?;
+    Ok(all.iter().find(holds).map(|stat| {
+        let program = fs::read_to_string(format!("/proc/{}/comm", stat.pid)).unwrap_or_default();
+        Listener { pid: stat.pid, program: program.trim().to_owned() }
+    }))
+}
+
+/// The state of a socket that listens, as the kernel's tables show it.
+const LISTENS: &str = "0A";
+
+fn inodes_listening(port: u16) -> io::Result<Vec<u64>> {
+    let port = format!("{port:04X}");
+    let mut inodes = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = match fs::read_to_string(table) {
+            Ok(text) => text,
+            // Not every machine has the newer family.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [_, local, _, LISTENS, ..] = fields[..] else { continue };
+            let Some((address, its_port)) = local.split_once(':') else { continue };
+            if its_port == port && address.bytes().all(|digit| digit == b'0') {
+                inodes.extend(fields.get(9).and_then(|inode| inode.parse::<u64>().ok()));
+            }
+        }
+    }
+    Ok(inodes)
 }
 
 fn has_open(pid: u32, link: &str) -> bool {
@@ -146,6 +193,17 @@ fn shown(address: SocketAddr) -> String {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn who_listens_on_all_addresses_is_named() {
+        let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
+        let loopback = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let found = listener_everywhere(port(&everywhere)).unwrap().unwrap();
+        assert_eq!(found.pid, std::process::id());
+        assert!(!found.program.is_empty());
+        assert_eq!(listener_everywhere(port(&loopback)).unwrap(), None);
+    }
 
     #[test]
     fn the_end_of_a_connection_is_its_holders_once_it_was_taken() {
