@@ -211,8 +211,8 @@ fn listed(path: &str, list: PathList, why: PathWhy) -> Finding {
         PathWhy::Account | PathWhy::Sandbox => ("its account may not", account_mend()),
         PathWhy::Hidden => (HIDDEN, shared_tmp_mend()),
         PathWhy::Missing => (
-            "it is not there, and what is made there later stays closed until the next start",
-            "make it, then `stead restart` it".to_owned(),
+            "it is not there, and what is made there later stays closed to it",
+            "make it, then change the service, so that its sandbox is made anew".to_owned(),
         ),
     };
     warns(what, because.to_owned(), &try_this)

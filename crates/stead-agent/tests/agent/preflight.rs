@@ -1,14 +1,17 @@
 //! What a run would be refused is found and named before the run is begun.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use stead_core::plan::Spec;
+use stead_core::sandbox::{Loosened, Sandbox};
 use stead_core::template::Template;
 
-use crate::support::{Root, plan, until};
+use crate::support::{Root, plan, shell, sleeper, until};
 
 /// A service that is broken in one way.
 struct Broken {
@@ -16,11 +19,16 @@ struct Broken {
     spec: Spec,
     /// What is told of it, in parts.
     told: [&'static str; 2],
-    mend: Box<dyn Fn()>,
+    mend: Box<dyn FnMut()>,
 }
 
 fn of(run: &[&str]) -> Spec {
     Spec::of(run.iter().map(|text| Template::literal(text)).collect())
+}
+
+fn with_port(mut spec: Spec, port: u16) -> Spec {
+    spec.ports.insert("http".into(), port);
+    spec
 }
 
 fn write(path: &Path, text: &str, mode: u32) {
@@ -46,6 +54,9 @@ fn broken(folder: &Path) -> Vec<Broken> {
     let shell = at("no-shell");
     let mut in_no_place = of(&["/bin/sleep", "1000"]);
     in_no_place.directory = Some(Template::literal(&text("place")));
+    let mut holder = Some(TcpListener::bind("0.0.0.0:0").unwrap());
+    let port = holder.as_ref().unwrap().local_addr().unwrap().port();
+    let taken = with_port(of(&["/bin/sleep", "1000"]), port);
     vec![
         Broken {
             name: "missing.0",
@@ -64,6 +75,12 @@ fn broken(folder: &Path) -> Vec<Broken> {
             spec: of(&[&text("script")]),
             told: ["it is a script for `/opt/", "mend the first line"],
             mend: Box::new(move || std::os::unix::fs::symlink("/bin/sh", &shell).unwrap()),
+        },
+        Broken {
+            name: "taken.0",
+            spec: taken,
+            told: ["port `http`", "another port"],
+            mend: Box::new(move || drop(holder.take())),
         },
         Broken {
             name: "place.0",
@@ -91,7 +108,7 @@ fn told(root: &Root, name: &str, parts: &[&str]) -> Option<()> {
 #[test]
 fn what_a_run_would_be_refused_is_named_before_it_is_begun_and_once_mended_it_runs() {
     let folder = open_folder();
-    let all = broken(folder.path());
+    let mut all = broken(folder.path());
     let mut root = Root::with_keepers();
     root.open_to_others();
     root.start();
@@ -105,7 +122,7 @@ fn what_a_run_would_be_refused_is_named_before_it_is_begun_and_once_mended_it_ru
         let why = root.get(&format!("/v1/why/{name}")).json();
         assert!(why["because"].as_str().unwrap().contains(parts[0]), "{why}");
     }
-    all.iter().for_each(|it| (it.mend)());
+    all.iter_mut().for_each(|it| (it.mend)());
     for Broken { name, .. } in &all {
         root.until_up(name);
     }
@@ -126,4 +143,87 @@ fn control_without_a_preflight_each_of_them_is_started_and_fails_by_itself() {
         until(&format!("{name} is begun"), || has_begun(&root, name).then_some(()));
         assert_eq!(told(&root, name, parts), None, "{name}");
     }
+}
+
+#[test]
+fn a_low_port_is_refused_to_a_service_that_has_not_the_capability_for_it() {
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    root.start();
+    let spec = |sandbox| Spec { sandbox, ..with_port(sleeper(), 81) };
+    root.put(&plan([("a.0", spec(Sandbox::Off))]));
+    until("its port is named", || told(&root, "a.0", &["port `http`, 81", "NET_BIND_SERVICE"]));
+    root.put(&plan([("a.0", spec(Sandbox::default()))]));
+    root.until_up("a.0");
+}
+
+#[test]
+fn a_capability_that_the_host_has_given_up_is_named() {
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    let agent = root.agent_command(false, None);
+    let mut without = Command::new("setpriv");
+    without.arg("--bounding-set=-wake_alarm").arg(agent.get_program()).args(agent.get_args());
+    without.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    root.spawn_as(without);
+    until("the agent answers", || root.try_ask("GET", "/v1/status", "").is_ok().then_some(()));
+    let capabilities = vec!["WAKE_ALARM".parse().unwrap()];
+    let sandbox = Sandbox::On(Loosened { capabilities, ..Loosened::default() });
+    root.put(&plan([("a.0", Spec { sandbox, ..sleeper() })]));
+    until("it is named", || told(&root, "a.0", &["capability `WAKE_ALARM`"]));
+    assert!(!has_begun(&root, "a.0"));
+}
+
+#[test]
+fn what_may_be_refused_is_a_note_until_it_is_let_through() {
+    let folder = tempfile::Builder::new().prefix("stead-notes-").tempdir_in("/var/lib").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    write(Path::new(&text("open")), "open", 0o644);
+    write(Path::new(&text("closed")), "closed", 0o600);
+    fs::create_dir(text("folder")).unwrap();
+    let mut spec = shell("exec sleep 1000");
+    let arguments = ["x".to_owned(), text("closed"), format!("--data={}", text("open"))];
+    spec.run.extend(arguments.iter().map(|text| Template::literal(text)));
+    let with = |read: &[&str], write: &[&str]| {
+        let [read, write] = [read, write].map(|names| {
+            names.iter().map(|name| Template::literal(&text(name))).collect::<Vec<_>>()
+        });
+        let sandbox = Sandbox::On(Loosened { read, write, ..Loosened::default() });
+        plan([("a.0", Spec { sandbox, ..spec.clone() })])
+    };
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    root.start();
+    root.put(&with(&["missing"], &["folder"]));
+    root.until_up("a.0");
+    let [closed, open] = ["/closed` cannot be read", "/open` cannot be read"];
+    for parts in [
+        [closed, "its account may not"],
+        [open, "set `sandbox = { read = ["],
+        ["/missing` of `sandbox.read`", "it is not there"],
+        ["/folder` of `sandbox.write`", "its account may not"],
+    ] {
+        assert!(told(&root, "a.0", &parts).is_some(), "{:?}", root.instance("a.0"));
+    }
+    root.put(&with(&["open"], &[]));
+    until("only what its account may not is left", || {
+        let notes = root.instance("a.0")?.notes;
+        (notes.len() == 1 && notes[0].contains(closed)).then_some(())
+    });
+}
+
+#[test]
+fn a_changed_launch_that_would_be_refused_leaves_the_run_as_it_is() {
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    root.start();
+    root.put(&plan([("a.0", sleeper())]));
+    let before = root.until_up("a.0");
+    root.put(&plan([("a.0", of(&["/opt/no-such-program"]))]));
+    let parts = ["it keeps its old spec", "/opt/no-such-program` cannot run"];
+    until("it is told", || told(&root, "a.0", &parts));
+    assert_eq!(root.instance("a.0").unwrap().pid, before.pid);
+    root.put(&plan([("a.0", Spec { umask: stead_core::plan::Umask(0o077), ..sleeper() })]));
+    until("it has a new run", || (root.until_up("a.0").pid != before.pid).then_some(()));
 }
