@@ -1,5 +1,6 @@
 //! Why an instance is in the phase it is in, as one sentence.
 
+use stead_core::denial::Denial;
 use stead_wire::WallMs;
 use stead_wire::api::{EndedRun, EventLine, InstanceStatus};
 use stead_wire::journal::Event;
@@ -105,6 +106,42 @@ pub(crate) fn last_runs(events: &[EventLine]) -> Vec<EndedRun> {
     ended
 }
 
+/// What the main processes of its runs were denied, each once. A process that had the same number
+/// at another time is another one.
+pub(crate) fn denials(events: &[EventLine], all: &[Denial]) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for denial in all.iter().rev() {
+        let is_its = runs(events).any(|(pid, from, to)| {
+            let to = to.map_or(u64::MAX, |to| to.saturating_add(CLOCKS_APART_MS));
+            let during = from.saturating_sub(CLOCKS_APART_MS)..=to;
+            pid == denial.pid && during.contains(&denial.at_ms)
+        });
+        let sentence = denial.to_string();
+        if is_its && !told.contains(&sentence) && told.len() < DENIALS_TOLD_MAX {
+            told.push(sentence);
+        }
+    }
+    told.reverse();
+    told
+}
+
+/// The kernel's clock for its log and the one of journals are that close.
+const CLOCKS_APART_MS: WallMs = 1000;
+
+/// Denials that are told, the newest.
+const DENIALS_TOLD_MAX: usize = 10;
+
+/// The main process of each run, when it began, and when it ended if it has.
+fn runs(events: &[EventLine]) -> impl Iterator<Item = (u32, WallMs, Option<WallMs>)> {
+    events.iter().enumerate().filter_map(|(at, line)| {
+        let Event::Starting { run, pid } = line.event else { return None };
+        let ended = events[at..].iter().find(|line| {
+            if let Event::Exited { run: ended, .. } = line.event { ended == run } else { false }
+        });
+        Some((pid, line.at, ended.map(|line| line.at)))
+    })
+}
+
 fn stopping(event: &Event, at: WallMs) -> Option<String> {
     let Event::Stopping { run, how, why } = event else { return None };
     Some(format!("run {run} was asked to end by {how} at {}: {why}", rfc3339(at)))
@@ -133,6 +170,7 @@ fn ended(event: &Event, at: WallMs) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stead_core::denial::DeniedBy;
     use stead_wire::api::LogStatus;
     use stead_wire::journal::Exit;
 
@@ -158,6 +196,38 @@ mod tests {
             rejected: None,
             log: LogStatus::default(),
         }
+    }
+
+    #[test]
+    fn denials_are_told_of_the_process_that_had_the_number_then_each_once() {
+        let line = |at, event| EventLine { at, instance: Some("a.0".into()), event };
+        let events = [
+            line(10_000, Event::Starting { run: 1, pid: 5 }),
+            line(20_000, Event::Exited { run: 1, pid: 5, exit: Exit::default() }),
+            line(21_000, Event::Starting { run: 2, pid: 6 }),
+        ];
+        let denied = |pid, at_ms, what: &str| Denial {
+            pid,
+            at_ms,
+            by: DeniedBy::AppArmor { profile: "p".into() },
+            operation: what.into(),
+            to: None,
+        };
+        let all = [
+            denied(5, 5_000, "before"),
+            denied(5, 15_000, "during"),
+            denied(5, 16_000, "during"),
+            denied(5, 30_000, "after"),
+            denied(7, 15_000, "another"),
+            denied(6, 99_000, "goes-on"),
+        ];
+        let told = denials(&events, &all);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("`during`") && told[1].contains("`goes-on`"), "{told:?}");
+        let many: Vec<Denial> = (0..50).map(|n| denied(6, 22_000 + n, &format!("{n}."))).collect();
+        let told = denials(&events, &many);
+        assert_eq!(told.len(), DENIALS_TOLD_MAX);
+        assert!(told.last().unwrap().contains("`49.`"), "{told:?}");
     }
 
     #[test]

@@ -174,6 +174,9 @@ pub struct Why {
     /// The last runs of one that has its times, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_runs: Vec<EndedRun>,
+    /// What AppArmor or SELinux have denied its runs, a sentence each, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denials: Vec<String>,
     /// The last lines it wrote to its error stream before its last end, or to either.
     pub last_output: Vec<LogLine>,
 }

@@ -152,6 +152,7 @@ pub(crate) fn why() -> Why {
         because: "it ended 3 times in a row; the next run starts in 4 s".into(),
         events: events().into_iter().skip(7).take(2).collect(),
         last_runs: Vec::new(),
+        denials: Vec::new(),
         last_output: vec![line("panic: no database"), line("\x1b[31mgoodbye")],
     }
 }

@@ -14,6 +14,7 @@ use axum::response::Response;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stead_core::capacity::{Capacity, Keeps};
+use stead_core::denial::Denial;
 use stead_core::machine::Goal;
 use stead_core::names::InstanceName;
 use stead_wire::api::{
@@ -52,6 +53,10 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 /// Events and lines that go with a reason.
 const WHY_EVENTS: usize = 20;
 const WHY_LINES: usize = 20;
+
+/// Denials that are looked at for those of an instance, the newest: a program that is denied
+/// something may try again for ever.
+const DENIALS_MAX: usize = 1000;
 
 type Raw = Result<Bytes, BytesRejection>;
 
@@ -309,11 +314,19 @@ pub(super) async fn why(
         let mut events = Reader::new(layout.clone(), wish).read();
         let because = reasons::because(&instance, &events);
         let last_output = last_output(&name, layout.instance(&name).join("log"), &events);
+        let denials = reasons::denials(&events, &denied());
         let last_runs = if has_times { reasons::last_runs(&events) } else { Vec::new() };
         events.drain(..events.len().saturating_sub(WHY_EVENTS));
-        Why { instance, because, events, last_runs, last_output }
+        Why { instance, because, events, last_runs, denials, last_output }
     };
     tokio::task::spawn_blocking(look).await.map(Json).map_err(|_| Refused::ending())
+}
+
+/// What the kernel has denied anybody; nothing where its log may not be read.
+fn denied() -> Vec<Denial> {
+    let is_one = |line: &str| Denial::parse(line).is_some();
+    let lines = stead_proc::kernel_lines(DENIALS_MAX, is_one).unwrap_or_default();
+    lines.iter().filter_map(|line| Denial::parse(line)).collect()
 }
 
 /// The last lines of the error stream up to the last end, else of either stream.

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use stead_core::plan::Spec;
@@ -226,4 +227,25 @@ fn a_changed_launch_that_would_be_refused_leaves_the_run_as_it_is() {
     assert_eq!(root.instance("a.0").unwrap().pid, before.pid);
     root.put(&plan([("a.0", Spec { umask: stead_core::plan::Umask(0o077), ..sleeper() })]));
     until("it has a new run", || (root.until_up("a.0").pid != before.pid).then_some(()));
+}
+
+#[test]
+fn what_the_kernels_log_tells_of_a_denial_is_told_of_the_run_that_it_was_denied() {
+    let mut root = Root::with_keepers();
+    root.open_to_others();
+    root.start();
+    root.put(&plan([("a.0", sleeper()), ("b.0", sleeper())]));
+    let pid = root.until_up("a.0").pid.unwrap();
+    root.until_up("b.0");
+    // As AppArmor would have it said; this host may have none.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let line = format!(
+        "<5>audit: type=1400 audit({now}.000:1): apparmor=\"DENIED\" operation=\"open\" \
+         profile=\"stead-test\" name=\"/srv/stead-test\" pid={pid} comm=\"stead-test\"\n"
+    );
+    fs::write("/dev/kmsg", line).unwrap();
+    let why = |name: &str| root.get(&format!("/v1/why/{name}")).json()["denials"].clone();
+    let told = "AppArmor denied it `open` of `/srv/stead-test` (profile `stead-test`)";
+    assert_eq!(why("a.0"), serde_json::json!([told]));
+    assert_eq!(why("b.0"), Value::Null);
 }

@@ -7,6 +7,7 @@ pub(crate) mod detach;
 pub(crate) mod folder;
 pub(crate) mod handed;
 pub(crate) mod identity;
+pub(crate) mod kernel_log;
 pub(crate) mod local;
 pub(crate) mod memory;
 pub(crate) mod place;

@@ -25,6 +25,10 @@ pub(crate) fn text(why: &Why, zone: &TimeZone, paint: Paint, terminal: bool) -> 
         let label = paint.paint(Tone::Dim, "note     ");
         text.push_str(&format!("  {label}  {}\n", show_controls(note)));
     }
+    for denial in &why.denials {
+        let label = paint.paint(Tone::Bad, "denied   ");
+        text.push_str(&format!("  {label}  {}\n", show_controls(denial)));
+    }
     if !why.last_runs.is_empty() {
         text.push_str(&paint.paint(Tone::Dim, "\nlast runs\n"));
         for ended in &why.last_runs {
@@ -70,6 +74,14 @@ mod tests {
     fn why_tells_the_sentence_the_events_and_the_output() {
         let text = text(&samples::why(), &TimeZone::UTC, Paint(false), true);
         insta::assert_snapshot!("why", text);
+    }
+
+    #[test]
+    fn why_tells_what_its_runs_were_denied() {
+        let mut why = samples::why();
+        why.denials = vec!["AppArmor denied it `open` of `/srv/x` (profile `orders`)".into()];
+        let text = text(&why, &TimeZone::UTC, Paint(false), true);
+        insta::assert_snapshot!("why_denied", text);
     }
 
     #[test]
