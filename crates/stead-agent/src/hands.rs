@@ -177,10 +177,14 @@ impl Hands {
     fn preflight(&self, name: &InstanceName, asked: &Preflight) -> Result<Warnings, StartError> {
         let (folder, log) = (self.layout.instance(name), self.layout.log());
         let found = preflight::ask((&self.keeper, &self.keeper_args), &folder, &log, asked);
-        let found = found.unwrap_or_else(|error| {
-            AgentLog::open(&log).say(&format!("`{name}` is started without a preflight: {error}"));
-            Vec::new()
-        });
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let why = format!("nobody could look what it would be refused: {error}");
+                AgentLog::open(&log).say(&format!("`{name}`: {why}"));
+                return Ok(vec![why]);
+            }
+        };
         let (blocking, warning): (Vec<_>, Vec<_>) = found.into_iter().partition(|it| it.blocks);
         let sentences = |found: Vec<Finding>| found.iter().map(ToString::to_string).collect();
         if blocking.is_empty() {

@@ -42,7 +42,7 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refused {
-    /// A path among its arguments.
+    /// A path among its arguments and variables.
     Argument {
         path: String,
         why: PathWhy,
@@ -188,7 +188,7 @@ impl Refused {
 }
 
 fn argument(path: &str, why: PathWhy) -> Finding {
-    let what = format!("its argument `{path}` cannot be read by it");
+    let what = format!("`{path}`, which its command or environment names, cannot be read by it");
     let (because, try_this) = match why {
         PathWhy::Account => ("its account may not", account_mend()),
         PathWhy::Hidden => (HIDDEN, shared_tmp_mend()),

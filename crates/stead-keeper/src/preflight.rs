@@ -61,7 +61,7 @@ fn look(folder: &Path, asked: &Preflight) -> Result<Vec<Refused>, PreflightError
         return Ok(refused);
     }
     let found = in_its_place(folder, launch, &|| inside::look(launch, &outside))?;
-    refused.extend(found.into_iter().filter_map(|it| name_holder(it, asked.first)));
+    refused.extend(found.into_iter().filter_map(|it| name_holder(it, folder, asked.first)));
     Ok(refused)
 }
 

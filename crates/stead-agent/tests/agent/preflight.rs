@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
@@ -58,7 +58,17 @@ fn broken(folder: &Path) -> Vec<Broken> {
     let mut holder = Some(TcpListener::bind("0.0.0.0:0").unwrap());
     let port = holder.as_ref().unwrap().local_addr().unwrap().port();
     let taken = with_port(of(&["/bin/sleep", "1000"]), port);
+    let mut other = Some(TcpListener::bind("0.0.0.0:0").unwrap());
+    let port = other.as_ref().unwrap().local_addr().unwrap().port();
+    let mut handed = with_port(of(&["/bin/sleep", "1000"]), port);
+    handed.listen.insert("http".into(), "127.0.0.1".into());
     vec![
+        Broken {
+            name: "handed.0",
+            spec: handed,
+            told: ["port `http`", "another port"],
+            mend: Box::new(move || drop(other.take())),
+        },
         Broken {
             name: "missing.0",
             spec: of(&[&text("missing")]),
@@ -97,7 +107,8 @@ fn events(root: &Root, name: &str) -> Vec<Value> {
 }
 
 fn has_begun(root: &Root, name: &str) -> bool {
-    events(root, name).iter().any(|event| event["event"] == "starting")
+    let begins = ["starting", "spawn-failed"];
+    events(root, name).iter().any(|event| begins.iter().any(|kind| event["event"] == **kind))
 }
 
 fn told(root: &Root, name: &str, parts: &[&str]) -> Option<()> {
@@ -186,6 +197,8 @@ fn what_may_be_refused_is_a_note_until_it_is_let_through() {
     let mut spec = shell("exec sleep 1000");
     let arguments = ["x".to_owned(), text("closed"), format!("--data={}", text("open"))];
     spec.run.extend(arguments.iter().map(|text| Template::literal(text)));
+    write(Path::new(&text("named")), "named", 0o600);
+    spec.env.insert("CONFIG".into(), Template::literal(&text("named")));
     let with = |read: &[&str], write: &[&str]| {
         let [read, write] = [read, write].map(|names| {
             names.iter().map(|name| Template::literal(&text(name))).collect::<Vec<_>>()
@@ -198,9 +211,10 @@ fn what_may_be_refused_is_a_note_until_it_is_let_through() {
     root.start();
     root.put(&with(&["missing"], &["folder"]));
     root.until_up("a.0");
-    let [closed, open] = ["/closed` cannot be read", "/open` cannot be read"];
+    let [closed, open] = ["/closed`, which", "/open`, which"];
     for parts in [
         [closed, "its account may not"],
+        ["/named`, which its command or environment names", "its account may not"],
         [open, "set `sandbox = { read = ["],
         ["/missing` of `sandbox.read`", "it is not there"],
         ["/folder` of `sandbox.write`", "its account may not"],
@@ -210,7 +224,7 @@ fn what_may_be_refused_is_a_note_until_it_is_let_through() {
     root.put(&with(&["open"], &[]));
     until("only what its account may not is left", || {
         let notes = root.instance("a.0")?.notes;
-        (notes.len() == 1 && notes[0].contains(closed)).then_some(())
+        (notes.len() == 2 && notes.iter().any(|note| note.contains(closed))).then_some(())
     });
 }
 
@@ -221,10 +235,14 @@ fn a_changed_launch_that_would_be_refused_leaves_the_run_as_it_is() {
     root.start();
     root.put(&plan([("a.0", sleeper())]));
     let before = root.until_up("a.0");
-    root.put(&plan([("a.0", of(&["/opt/no-such-program"]))]));
+    let data = root.path().join("data/a.0");
+    let owner = fs::metadata(&data).unwrap().uid();
+    let nobody = Spec { user: Some("nobody".into()), ..of(&["/opt/no-such-program"]) };
+    root.put(&plan([("a.0", nobody)]));
     let parts = ["it keeps its old spec", "/opt/no-such-program` cannot run"];
     until("it is told", || told(&root, "a.0", &parts));
     assert_eq!(root.instance("a.0").unwrap().pid, before.pid);
+    assert_eq!(fs::metadata(&data).unwrap().uid(), owner, "its data is its own still");
     root.put(&plan([("a.0", Spec { umask: stead_core::plan::Umask(0o077), ..sleeper() })]));
     until("it has a new run", || (root.until_up("a.0").pid != before.pid).then_some(()));
 }

@@ -23,7 +23,12 @@ pub(super) fn look(launch: &Launch, outside: &Outside) -> Vec<Refused> {
             refused.push(Refused::Directory { path: launch.directory.clone(), why });
         }
     }
-    refused.extend(outside.ports.iter().filter_map(|(name, port)| self::port(name, *port)));
+    let ports = outside.ports.iter().filter_map(|(name, port)| self::port(name, *port));
+    // A program that may gain privileges may be one that is let listen there.
+    let may_gain = |it: &Refused| {
+        launch.new_privileges && matches!(it, Refused::Port { why: PortWhy::Low, .. })
+    };
+    refused.extend(ports.filter(|it| !may_gain(it)));
     refused.extend(outside.listed.iter().filter_map(|(path, list)| {
         let why = why_closed(Path::new(path), *list, false)?;
         Some(Refused::Path { path: path.clone(), list: *list, why })
@@ -63,12 +68,15 @@ fn interpreter(program: &Path) -> Option<String> {
     Some(line.split_whitespace().next()?.to_owned())
 }
 
-fn port(name: &str, port: u16) -> Option<Refused> {
-    let why = match may_take_port(port).err()?.kind() {
-        io::ErrorKind::PermissionDenied => PortWhy::Low,
-        io::ErrorKind::AddrInUse => PortWhy::Used,
+pub(super) fn port(name: &str, port: u16) -> Option<Refused> {
+    let error = may_take_port(port).err()?.kind();
+    let why = if error == io::ErrorKind::PermissionDenied {
+        PortWhy::Low
+    } else if error == io::ErrorKind::AddrInUse {
+        PortWhy::Used
+    } else {
         // The machine's trouble, not the service's.
-        _ => return None,
+        return None;
     };
     Some(Refused::Port { name: name.to_owned(), port, why })
 }

@@ -17,7 +17,7 @@ pub(super) struct Outside {
     /// As exec finds it.
     pub(super) program: PathBuf,
     pub(super) is_there: bool,
-    /// Paths among the arguments that are there.
+    /// Paths that its arguments and variables name, and that are there.
     pub(super) arguments: Vec<String>,
     /// Paths of the sandbox that are there.
     pub(super) listed: Vec<(String, PathList)>,
@@ -42,12 +42,15 @@ impl Outside {
         let whole = Path::new(&launch.directory).join(&program);
         refused.extend(capabilities(launch));
         refused.extend(mandatory(&whole));
+        // Those that the keeper opens are tried with its rights.
+        let handed = launch.listen.iter().filter_map(|it| super::inside::port(&it.name, it.port));
+        refused.extend(handed.filter_map(|it| name_holder(it, folder, asked.first)));
         let opens_itself =
             |(name, _): &(&String, &u16)| launch.listen.iter().all(|socket| socket.name != **name);
         let ports = asked.ports.iter().filter(opens_itself);
         Some(Self {
             is_there: whole.exists(),
-            arguments: arguments(&launch.argv),
+            arguments: named_paths(launch.argv.iter().skip(1).chain(launch.env.values())),
             listed: listed(folder, launch, refused),
             ports: ports.map(|(name, port)| (name.clone(), *port)).collect(),
             program,
@@ -56,16 +59,31 @@ impl Outside {
 }
 
 /// Says who has a port that could not be had. What may be its own is nobody's.
-pub(super) fn name_holder(refused: Refused, first: bool) -> Option<Refused> {
+pub(super) fn name_holder(refused: Refused, folder: &Path, first: bool) -> Option<Refused> {
     let Refused::Port { name, port, why: PortWhy::Used } = refused else { return Some(refused) };
     if !first {
         return None;
     }
     let why = match listener_everywhere(port) {
-        Ok(Some(holder)) => PortWhy::Taken { pid: holder.pid, program: holder.program },
-        Ok(None) | Err(_) => PortWhy::Used,
+        Ok(Some(holder)) if !is_of_this_root(holder.pid, folder) => {
+            PortWhy::Taken { pid: holder.pid, program: holder.program }
+        }
+        Ok(Some(_) | None) | Err(_) => PortWhy::Used,
     };
     Some(Refused::Port { name, port, why })
+}
+
+/// Whether it is an instance of the same root, its keeper, or the agent: what leaves may still have
+/// the port that what comes is given.
+fn is_of_this_root(pid: u32, folder: &Path) -> bool {
+    let Some(instances) = folder.parent().map(|it| format!("{}/", it.display())) else {
+        return false;
+    };
+    let holds = |file: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains(&instances)
+    };
+    pid == std::os::unix::process::parent_id() || holds("environ") || holds("cmdline")
 }
 
 /// Capabilities that are asked for and that nobody here can have.
@@ -77,17 +95,17 @@ fn capabilities(launch: &Launch) -> Vec<Refused> {
     out.map(|capability| Refused::Capability(*capability)).collect()
 }
 
-/// Whole paths among the arguments that are there, and could be read like a file.
-fn arguments(argv: &[String]) -> Vec<String> {
-    let path = |argument: &String| {
-        let value = argument.split_once('=').map_or(argument.as_str(), |(_, value)| value);
-        let path = [argument, value].into_iter().find(|text| text.starts_with('/'))?;
+/// Whole paths among arguments and variables that are there, and could be read like a file.
+fn named_paths<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let path = |text: &String| {
+        let value = text.split_once('=').map_or(text.as_str(), |(_, value)| value);
+        let path = [text, value].into_iter().find(|text| text.starts_with('/'))?;
         let meta = fs::metadata(path).ok()?;
         // Nobody is to read all of `/`, which means something else then.
-        let is_meant = path.trim_end_matches('/') != "" && (meta.is_file() || meta.is_dir());
+        let is_meant = !path.trim_matches('/').is_empty() && (meta.is_file() || meta.is_dir());
         is_meant.then(|| path.to_owned())
     };
-    let mut paths: Vec<String> = argv.iter().skip(1).filter_map(path).collect();
+    let mut paths: Vec<String> = texts.filter_map(path).collect();
     paths.sort();
     paths.dedup();
     paths
@@ -147,8 +165,8 @@ mod tests {
 
     #[test]
     fn whole_paths_that_are_there_are_found_among_arguments() {
-        let argv = ["/bin/x", "--data=/usr", "/etc/passwd", "/etc/passwd", "/", "/no/such", "usr"];
-        let found = arguments(&argv.map(ToOwned::to_owned));
+        let argv = ["--data=/usr", "/etc/passwd", "/etc/passwd", "/", "/no/such", "usr"];
+        let found = named_paths(argv.map(ToOwned::to_owned).iter());
         assert_eq!(found, ["/etc/passwd", "/usr"]);
     }
 
