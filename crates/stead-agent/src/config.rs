@@ -10,24 +10,27 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use stead_core::launch::{Account, Launch};
+use stead_core::launch::Account;
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
+use stead_wire::file;
 
-use crate::hands::{LAUNCH_FORMAT, read_launch};
-use crate::layout::{Layout, PASS_THROUGH, make_folder};
-use crate::store::{self, Found};
+use crate::hands::read_launch;
+use crate::layout::{Layout, PASS_THROUGH, make_folder, remove_folder};
+use crate::store::Found;
 
-/// The owner is the agent's user; the account reads by its group.
+/// The owner is the agent's user; an account reads by its group. Without one the agent's own user
+/// is all, and the group it happens to have gets nothing.
 const FOLDER: u32 = 0o550;
 const PROGRAM: u32 = 0o550;
 const FILE: u32 = 0o440;
+const ALONE: u32 = 0o700;
 
 /// Where a copy is while it is made.
 const NEW: &str = "new";
 
-/// The most folders one in another, as for what is packed.
-const DEPTH_MAX: usize = 64;
+/// The most folders one in another: as for what is packed, below the folder that holds it all.
+const DEPTH_MAX: usize = 65;
 
 /// Why an instance does not have its configuration.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +40,7 @@ pub(crate) struct ConfigError {
     error: io::Error,
 }
 
-/// Has the configuration of this launch ready, and removes those of before that nothing goes by.
+/// Has the configuration of a launch ready.
 pub(crate) fn put(
     layout: &Layout,
     name: &InstanceName,
@@ -46,15 +49,11 @@ pub(crate) fn put(
 ) -> Result<(), ConfigError> {
     let folder = layout.config(name);
     let failed = |path: &Path, error| ConfigError { path: path.to_path_buf(), error };
-    if let Some(digest) = wanted {
-        make_folder(&folder, PASS_THROUGH).map_err(|error| failed(&folder, error))?;
-        let place = folder.join(digest.as_str());
-        copy(&layout.packed_config(digest), &folder, &place, account)
-            .map_err(|error| failed(&place, error))?;
-    }
-    // What cannot be removed now is removed with the next change.
-    let _ = sweep(layout, name, wanted);
-    Ok(())
+    let Some(digest) = wanted else { return Ok(()) };
+    make_folder(&folder, PASS_THROUGH).map_err(|error| failed(&folder, error))?;
+    let place = folder.join(digest.as_str());
+    copy(&layout.packed_config(digest), &folder, &place, account)
+        .map_err(|error| failed(&place, error))
 }
 
 fn copy(from: &Path, folder: &Path, place: &Path, account: Option<&Account>) -> io::Result<()> {
@@ -67,14 +66,14 @@ fn copy(from: &Path, folder: &Path, place: &Path, account: Option<&Account>) -> 
         Err(error) => return Err(error),
     }
     let new = folder.join(NEW);
-    remove(&new)?;
-    copy_folder(from, &new, 0)?;
+    remove_folder(&new)?;
+    copy_folder(from, &new, if gid.is_some() { !0 } else { ALONE }, 0)?;
     give_to(&new, gid, 0)?;
     fs::rename(&new, place)?;
     File::open(folder)?.sync_all()
 }
 
-fn copy_folder(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
+fn copy_folder(from: &Path, to: &Path, who: u32, depth: usize) -> io::Result<()> {
     if depth > DEPTH_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -84,16 +83,16 @@ fn copy_folder(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.metadata()?;
         if kind.is_dir() {
-            copy_folder(&from, &to, depth + 1)?;
+            copy_folder(&from, &to, who, depth + 1)?;
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
         } else {
             let is_program = kind.permissions().mode() & 0o111 != 0;
-            copy_file(&from, &to, if is_program { PROGRAM } else { FILE })?;
+            copy_file(&from, &to, who & if is_program { PROGRAM } else { FILE })?;
         }
     }
     let folder = File::open(to)?;
-    folder.set_permissions(fs::Permissions::from_mode(FOLDER))?;
+    folder.set_permissions(fs::Permissions::from_mode(who & FOLDER))?;
     folder.sync_all()
 }
 
@@ -116,48 +115,28 @@ fn give_to(path: &Path, gid: Option<u32>, depth: usize) -> io::Result<()> {
     std::os::unix::fs::lchown(path, None, Some(gid))
 }
 
-/// Removes copies that neither the launches on disk nor the one to come go by.
-fn sweep(layout: &Layout, name: &InstanceName, wanted: Option<&Digest>) -> io::Result<()> {
-    let folder = layout.config(name);
-    let instance = layout.instance(name);
-    let next = store::read::<Box<Launch>>(&instance.join("next.json"), LAUNCH_FORMAT);
-    let known = [read_launch(&instance), next].into_iter().filter_map(|found| match found {
-        Found::Whole(launch) => launch.config.map(String::from),
-        Found::Absent | Found::Damaged { .. } => None,
-    });
-    let kept: BTreeSet<String> = known.chain(wanted.cloned().map(String::from)).collect();
-    let entries = match fs::read_dir(&folder) {
+/// Removes copies that nothing goes by any more. `settled` is the mark of the launch that the
+/// instance runs by, as long as its keeper says that no run goes by another one.
+pub(crate) fn sweep(
+    layout: &Layout,
+    name: &InstanceName,
+    settled: u32,
+    wanted: Option<&Digest>,
+) -> io::Result<()> {
+    let Found::Whole(launch) = read_launch(&layout.instance(name)) else { return Ok(()) };
+    if file::mark(&launch) != settled {
+        return Ok(());
+    }
+    let kept: BTreeSet<&str> = launch.config.iter().chain(wanted).map(Digest::as_str).collect();
+    let entries = match fs::read_dir(layout.config(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
     for entry in entries {
         let entry = entry?;
-        let is_copy = Digest::try_from(entry.file_name().to_string_lossy().into_owned()).is_ok();
-        if is_copy && !kept.contains(entry.file_name().to_string_lossy().as_ref()) {
-            remove(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Folders that may not be written to: the agent is not root.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open(folder, 0)?;
-            fs::remove_dir_all(folder)
-        }
-        other => other,
-    }
-}
-
-fn open(folder: &Path, depth: usize) -> io::Result<()> {
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() && depth <= DEPTH_MAX {
-            open(&entry.path(), depth + 1)?;
+        let digest = Digest::try_from(entry.file_name().to_string_lossy().into_owned());
+        if digest.is_ok_and(|digest| !kept.contains(digest.as_str())) {
+            remove_folder(&entry.path())?;
         }
     }
     Ok(())
@@ -165,8 +144,15 @@ fn open(folder: &Path, depth: usize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use stead_core::launch::{HostSide, launch};
+    use stead_core::plan::Spec;
+    use stead_core::template::Places;
+
     use super::*;
-    use crate::testing::TempRoot;
+    use crate::hands::LAUNCH_FORMAT;
+    use crate::testing::{TempRoot, spec};
 
     fn digest(c: &str) -> Digest {
         Digest::try_from(c.repeat(64)).unwrap()
@@ -203,8 +189,9 @@ mod tests {
         put(&layout, &name, account.as_ref(), Some(&digest)).unwrap();
         let place = layout.config(&name).join(digest.as_str());
         assert_eq!(fs::read_to_string(place.join("link")).unwrap(), "one");
+        let (folder, file) = if account.is_some() { (0o550, 0o440) } else { (0o500, 0o400) };
         for (path, mode) in
-            [("", 0o550), ("app.toml", 0o440), ("certs", 0o550), ("certs/key", 0o440)]
+            [("", folder), ("app.toml", file), ("certs", folder), ("certs/key", file)]
         {
             let there = fs::metadata(place.join(path)).unwrap();
             assert_eq!(there.mode() & 0o7777, mode, "{path}");
@@ -214,18 +201,37 @@ mod tests {
         assert_eq!(packed.mode() & 0o777, 0o700, "closed to whoever knows a digest");
     }
 
+    /// Writes the launch that an instance runs by; says its mark.
+    fn holds(layout: &Layout, name: &InstanceName, c: &str) -> u32 {
+        let spec = Spec { config: Some(digest(c)), ..spec(&["/bin/true"]) };
+        let places =
+            Places { config: "", data: "", kit: "", ports: &spec.ports, release: "", tmp: "" };
+        let host = HostSide { places, account: None, env: BTreeMap::new(), isolates: false };
+        let launch = launch(name, &spec, host);
+        fs::create_dir_all(layout.instance(name)).unwrap();
+        let bytes = file::encode(LAUNCH_FORMAT, &launch);
+        fs::write(layout.instance(name).join("spec.json"), bytes).unwrap();
+        file::mark(&launch)
+    }
+
     #[test]
-    fn what_nothing_goes_by_any_more_is_removed() {
+    fn what_nothing_goes_by_any_more_is_removed_and_nothing_as_long_as_that_is_not_known() {
         let root = TempRoot::new("config-sweep");
         let (layout, name) = (root.layout(), "a.0".parse().unwrap());
         layout.make_root().unwrap();
-        for c in ["a", "b"] {
+        for c in ["a", "b", "c"] {
             pack(&layout, &digest(c), c);
             put(&layout, &name, None, Some(&digest(c))).unwrap();
         }
+        let wanted = Some(digest("c"));
+        sweep(&layout, &name, 0, wanted.as_ref()).unwrap();
+        let mark = holds(&layout, &name, "b");
+        sweep(&layout, &name, mark ^ 1, wanted.as_ref()).unwrap();
+        assert_eq!(copies(&layout, &name), ["a", "b", "c"]);
+        sweep(&layout, &name, mark, wanted.as_ref()).unwrap();
+        assert_eq!(copies(&layout, &name), ["b", "c"]);
+        sweep(&layout, &name, mark, None).unwrap();
         assert_eq!(copies(&layout, &name), ["b"]);
-        put(&layout, &name, None, None).unwrap();
-        assert!(copies(&layout, &name).is_empty());
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(crate) enum Job {
         mark: u32,
         launch: Box<Launch>,
         ports: BTreeMap<String, u16>,
+        /// The mark of the launch that all of the instance goes by, if it is one.
+        settled: Option<u32>,
     },
     /// Fill in the host's side of a plan once more: an account may be there by now.
     Resolve(Box<Stored>),
@@ -132,9 +134,14 @@ impl Hands {
                 let retired = self.bury(&instance);
                 Done::Buried { instance, retired }
             }
-            Job::Prepare { instance, mark, launch, ports } => {
+            Job::Prepare { instance, mark, launch, ports, settled } => {
+                let config = launch.config.clone();
                 let prepared = self.prepare(&instance, Preflight { launch, ports, first: false });
                 let prepared = prepared.map_err(|error| error.to_string());
+                if let Some(settled) = settled {
+                    // What cannot be removed now is removed with the next change.
+                    let _ = config::sweep(&self.layout, &instance, settled, config.as_ref());
+                }
                 Done::Prepared { instance, mark, prepared }
             }
             Job::Resolve(stored) => {

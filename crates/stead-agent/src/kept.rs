@@ -187,6 +187,14 @@ impl Kept {
         }
     }
 
+    /// The mark of the launch that every run goes by; `None` when another one may be on its way,
+    /// still goes on, or was asked for.
+    pub(crate) fn settled(&self) -> Option<u32> {
+        let is_heard = matches!(self.keeper, Keeper::Alive { hearing: Hearing::Heard, .. });
+        let report = self.report.as_ref().filter(|_| is_heard && self.asked.update.is_none())?;
+        (!report.between_launches).then_some(report.launch_mark)
+    }
+
     /// What the reconciler is to see of the keeper; `wanted` is the mark of the plan's launch.
     pub(crate) fn seen(&self, wanted: Option<u32>) -> SeenKeeper {
         let without_report = SeenKeeper::Alive {

@@ -34,6 +34,10 @@ pub(crate) const PASS_THROUGH: u32 = 0o711;
 /// Only the agent and the keepers.
 const CLOSED: u32 = 0o700;
 
+/// The most folders one in another that are opened to be removed: more than a configuration has,
+/// and few enough for any stack.
+const OPENED_DEPTH_MAX: usize = 128;
+
 impl Layout {
     /// `root` must be absolute: it becomes part of what services are started with.
     pub(crate) fn new(root: PathBuf) -> Self {
@@ -148,15 +152,11 @@ impl Layout {
         Stream::ALL.map(|stream| self.instance(name).join(stream.as_str()))
     }
 
-    /// Removes what an instance that has left must not leave behind; its data stays.
+    /// Removes what an instance that has left must not leave behind; its data stays. Its folder
+    /// goes last: as long as that is there, what could not be removed is tried again.
     pub(crate) fn remove_instance(&self, name: &InstanceName) -> io::Result<()> {
-        for folder in [self.instance(name), self.config(name), self.tmp(name)] {
-            match fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => (),
-            }
-        }
-        Ok(())
+        let folders = [self.config(name), self.tmp(name), self.instance(name)];
+        folders.iter().try_for_each(|folder| remove_folder(folder))
     }
 
     /// The instances that have a folder, and names in that place that are no instance.
@@ -187,4 +187,29 @@ pub(crate) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Removes a folder, if it is there, with all that is in it.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Nobody but root removes what is in folders that may not be written to. They are this
+        // user's own, so they can be opened; root need not, and would follow what a service left.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !stead_proc::is_root() => {
+            open(path, 0)?;
+            fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+}
+
+fn open(folder: &Path, depth: usize) -> io::Result<()> {
+    stead_proc::set_mode(folder, CLOSED)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && depth < OPENED_DEPTH_MAX {
+            open(&entry.path(), depth + 1)?;
+        }
+    }
+    Ok(())
 }

@@ -72,6 +72,7 @@ pub(crate) fn report(name: &str, phase: PhaseName) -> Report {
         coming: None,
         going: None,
         rejected: None,
+        between_launches: false,
         unheld: Vec::new(),
         holds_sockets: false,
         timed: None,

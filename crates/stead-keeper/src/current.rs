@@ -248,7 +248,7 @@ impl Current {
             LaunchStopHow::CtrlBreak => Signal::Term,
             LaunchStopHow::CtrlC => Signal::Int,
             LaunchStopHow::Hook(hook) => match self.run_hook(making, hook) {
-                Ok(()) => return Ok(format!("hook `{}`", hook.join(" "))),
+                Ok(_) => return Ok(format!("hook `{}`", hook.join(" "))),
                 Err(error) => {
                     self.signal(Signal::Term)?;
                     return Ok(format!("SIGTERM, since its hook failed: {}", crate::chain(&error)));
@@ -259,27 +259,30 @@ impl Current {
         Ok(signal.to_string())
     }
 
-    /// Tells it to read its configuration again; says what was done.
-    pub(crate) fn reload(&self, making: &Making<'_>) -> Result<String, String> {
+    /// Tells it to read its configuration again; says what was done, and the process of the hook if
+    /// it is one.
+    pub(crate) fn reload(&self, making: &Making<'_>) -> Result<(String, Option<u32>), String> {
         match &making.launch.reload {
             None => Err("its service has no `reload`".to_owned()),
             Some(LaunchReload::Hook(hook)) => match self.run_hook(making, hook) {
-                Ok(()) => Ok(format!("hook `{}`", hook.join(" "))),
+                Ok(pid) => Ok((format!("hook `{}`", hook.join(" ")), Some(pid))),
                 Err(error) => Err(crate::chain(&error)),
             },
             Some(LaunchReload::Signal(signal)) => match self.signal(*signal) {
-                Ok(true) => Ok(signal.to_string()),
+                Ok(true) => Ok((signal.to_string(), None)),
                 Ok(false) => Err("its process has just ended".to_owned()),
                 Err(error) => Err(error.to_string()),
             },
         }
     }
 
-    fn run_hook(&self, making: &Making<'_>, hook: &[String]) -> Result<(), BeginError> {
+    fn run_hook(&self, making: &Making<'_>, hook: &[String]) -> Result<u32, BeginError> {
         let pid = ("STEAD_PID".to_owned(), self.pid.to_string());
         // It belongs to the run's tree: it ends with it, at the latest.
-        make(making, self.cgroup.as_ref(), hook, &[pid], false)?.release();
-        Ok(())
+        let held = make(making, self.cgroup.as_ref(), hook, &[pid], false)?;
+        let pid = held.pid();
+        held.release();
+        Ok(pid)
     }
 
     /// Whether it has been silent for longer than it may.

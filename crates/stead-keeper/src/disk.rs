@@ -17,7 +17,7 @@ use stead_proc::{Moved, Pipe, Wakeup, boot_ms};
 use stead_wire::journal::Stream;
 use stead_wire::keeper::LogCounts;
 
-use crate::faults::Faults;
+use crate::faults::{CrashPoint, Faults};
 use crate::journal_file::JournalFile;
 use crate::log_chain::LogChain;
 use crate::retention::Retention;
@@ -338,7 +338,11 @@ impl Worker {
             let place = self.folder.join(&path);
             let put = match &placed {
                 Placed::File(bytes) => replace_file(&place, bytes),
-                Placed::Link(to) => replace_link(&place, to),
+                Placed::Link(to) => replace_link(&place, to).map(|has_turned| {
+                    if has_turned {
+                        self.faults.reach(CrashPoint::LinkTurned, &self.folder);
+                    }
+                }),
             };
             put.map_err(|error| format!("`{}` cannot be kept: {error}", path.display()))?;
             let mut queue = lock(&self.shared.queue);
@@ -421,10 +425,10 @@ fn replace_file(place: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, place)
 }
 
-/// Whoever follows the link gets to the old place or the new one.
-fn replace_link(place: &Path, to: &str) -> io::Result<()> {
+/// Whoever follows the link gets to the old place or the new one; says whether it led elsewhere.
+fn replace_link(place: &Path, to: &str) -> io::Result<bool> {
     if fs::read_link(place).is_ok_and(|there| there == Path::new(to)) {
-        return Ok(());
+        return Ok(false);
     }
     let temporary = place.with_extension("new");
     match fs::remove_file(&temporary) {
@@ -432,7 +436,8 @@ fn replace_link(place: &Path, to: &str) -> io::Result<()> {
         Ok(()) | Err(_) => (),
     }
     std::os::unix::fs::symlink(to, &temporary)?;
-    fs::rename(&temporary, place)
+    fs::rename(&temporary, place)?;
+    Ok(true)
 }
 
 /// Takes the older half of a pipe's lines out of it when it is more than half full; says how many

@@ -35,12 +35,18 @@ pub(crate) enum CrashPoint {
     /// Output was taken out of the pipe and is not in a file. Splice has no such moment; this is
     /// the place where a keeper without it loses lines.
     Carrying,
+    /// The link leads to the next configuration; the launch that names it is not kept yet.
+    LinkTurned,
+    /// A launch with another configuration holds, and the run was not told.
+    ConfigHeld,
+    /// The run was told, and that is not in the journal.
+    ReloadSent,
 }
 
 impl CrashPoint {
     /// The points that `all` stands for.
     const ALL: u32 = Self::Rotated as u32;
-    const LAST: u32 = Self::Carrying as u32;
+    const LAST: u32 = Self::ReloadSent as u32;
 }
 
 /// What is to go wrong.

@@ -26,6 +26,7 @@ use crate::faults::CrashPoint;
 use crate::journal_file::{JournalFile, Remembered};
 use crate::limits::Limiter;
 use crate::recover::{Recovered, recover};
+use crate::replace::Hook;
 use crate::sandboxes::Sandboxes;
 use crate::sockets::Sockets;
 use crate::state::{Told, wall_ms};
@@ -78,6 +79,8 @@ pub(crate) struct Keeper {
     pub(crate) instance: Instance,
     /// Every run of which something may be alive: the one of the phase and the one beside it.
     pub(crate) runs: Vec<Current>,
+    /// Those whose end is waited for, the oldest first.
+    pub(crate) hooks: VecDeque<Hook>,
     pub(crate) sockets: Sockets,
     pub(crate) sandboxes: Sandboxes,
     pub(crate) disk: Disk,
@@ -143,6 +146,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
         waiting: None,
         fresh_run_waits: false,
         runs: Vec::new(),
+        hooks: VecDeque::new(),
         sandboxes: Sandboxes::default(),
         sockets: Sockets::from_carried(stead_proc::carried_sockets()),
         inputs: VecDeque::new(),
@@ -465,6 +469,8 @@ impl Keeper {
             let is_main = |current: &&Current| current.main.is_some() && current.pid == ended.pid;
             if let Some(run) = self.runs.iter().find(is_main).map(|current| current.run) {
                 self.main_ended(run, Some(ended));
+            } else {
+                self.hook_ended(ended);
             }
         }
         self.look_at_adopted();

@@ -3,16 +3,30 @@
 use stead_core::launch::{KeeperReady, Launch, LaunchChange, launch_change};
 use stead_core::machine::{Beside, Goal, Input, Phase, RunId};
 use stead_core::units::Millis;
-use stead_proc::boot_ms;
+use stead_proc::{Ended, boot_ms};
 use stead_wire::file;
 use stead_wire::journal::Event;
 use stead_wire::keeper::{Rejected, Reply};
 
 use crate::control::Asker;
+use crate::faults::CrashPoint;
 use crate::keeper::{JOURNAL_WAIT_MAX, Keeper, LAUNCH_FORMAT};
+use crate::state::exit_of;
 
 /// Where the launch is kept that a coming run was begun by.
 const NEXT: &str = "next.json";
+
+/// How many hooks that tell a run to reload are waited for. One that takes long may be followed by
+/// another; of what came before these nobody will ask any more.
+const HOOKS_WATCHED_MAX: usize = 8;
+
+/// A hook on its way that tells a run to reload.
+#[derive(Debug)]
+pub(crate) struct Hook {
+    pid: u32,
+    run: RunId,
+    how: String,
+}
 
 impl Keeper {
     /// A fresh run in the place of the one that is up, without a gap where the service can do that.
@@ -215,6 +229,7 @@ impl Keeper {
         let is_there = self.disk.wait_for(self.told.last_note, JOURNAL_WAIT_MAX);
         let stuck = || Err("the disk does not answer, and it would find the old one".to_owned());
         let told = if is_there {
+            self.options.faults.reach(CrashPoint::ConfigHeld, &self.folder);
             self.runs_go_by(file::mark(&self.launch), old);
             self.reload()
         } else {
@@ -232,9 +247,32 @@ impl Keeper {
         let run = self.current().ok_or("nothing runs")?.run;
         self.prepare_surroundings(run);
         let current = self.current().ok_or("nothing runs")?;
-        let how = current.reload(&self.making(run))?;
+        let (how, hook) = current.reload(&self.making(run))?;
+        self.options.faults.reach(CrashPoint::ReloadSent, &self.folder);
+        if let Some(pid) = hook {
+            self.watch_hook(Hook { pid, run, how: how.clone() });
+        }
         self.note(Event::Reloaded { run: run.0, how });
         Ok(())
+    }
+
+    fn watch_hook(&mut self, hook: Hook) {
+        if self.hooks.len() == HOOKS_WATCHED_MAX {
+            self.hooks.pop_front();
+        }
+        self.hooks.push_back(hook);
+    }
+
+    /// A process has ended that is no main process: a hook, perhaps. One that ends with its run
+    /// was not at fault.
+    pub(crate) fn hook_ended(&mut self, ended: Ended) {
+        let Some(at) = self.hooks.iter().position(|hook| hook.pid == ended.pid) else { return };
+        let Some(Hook { run, how, .. }) = self.hooks.remove(at) else { return };
+        let is_up = matches!(self.instance.phase(), Phase::Up { run: up, .. } if up == run);
+        if is_up && ended.code != Some(0) {
+            let why = format!("{how}: {}", exit_of(Some(ended)).reason);
+            self.note(Event::ReloadFailed { run: run.0, why });
+        }
     }
 
     /// Hands duplicates of the sockets to who asked.

@@ -164,6 +164,7 @@ impl Keeper {
                 Some(Beside::Coming { .. }) | None => None,
             },
             rejected: self.told.rejected.clone(),
+            between_launches: self.is_between_launches(),
             unheld: {
                 let mut unheld = self.sandboxes.unheld(&self.launch);
                 unheld.extend(self.limiter.unkept(&self.launch.limits));
@@ -172,6 +173,12 @@ impl Keeper {
             holds_sockets: !self.sockets.named().is_empty(),
             timed: self.timed,
         }
+    }
+
+    fn is_between_launches(&self) -> bool {
+        let mark = Some(file::mark(&self.launch));
+        let is_to_come = self.next.is_some() || self.waiting.is_some();
+        is_to_come || self.runs.iter().any(|current| current.launch_mark != mark)
     }
 
     /// The run that is to take the place of the one that is up.

@@ -123,6 +123,9 @@ pub struct Report {
     /// The launch that a replacement was to bring and did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejected>,
+    /// A run goes by another launch than this one, or is to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub between_launches: bool,
     /// What this system cannot hold of its sandbox, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unheld: Vec<String>,

@@ -206,8 +206,9 @@ impl Agent {
         let Some(kept) = self.kept.get_mut(name) else { return };
         // Without a link it waits for the keeper's next report.
         if kept.link().is_some() {
+            let settled = kept.settled();
             kept.asked.update = Some(mark);
-            self.do_job(Job::Prepare { instance: name.clone(), mark, launch, ports });
+            self.do_job(Job::Prepare { instance: name.clone(), mark, launch, ports, settled });
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 
 use stead_core::plan::Spec;
 
@@ -77,18 +76,7 @@ fn data_that_cannot_be_handed_over_leaves_what_runs_as_it_is() {
 #[test]
 fn an_agent_that_is_not_root_refuses_what_only_root_can_do() {
     let mut root = Root::with_keepers();
-    if stead_proc::is_root() {
-        std::os::unix::fs::chown(root.path(), Some(65534), Some(65534)).unwrap();
-        let command = root.agent_command(false, None);
-        root.spawn_as({
-            let mut command = command;
-            command.uid(65534).gid(65534).current_dir("/");
-            command
-        });
-    } else {
-        root.start();
-    }
-    until("the agent answers", || root.try_ask("GET", "/v1/status", "").is_ok().then_some(()));
+    root.start_without_root();
     let group = Spec { group: Some("daemon".into()), ..sleeper() };
     root.put(&plan([("a.0", sleeper()), ("b.0", group), ("c.0", as_user("root"))]));
     root.until_up("a.0");

@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-
 use std::time::Duration;
+
 use stead_core::plan::{Check, Digest, Probe, Reload, Spec};
+use stead_core::schedule::{Overlap, Schedule, Times};
 use stead_core::signal::Signal;
 
 use crate::support::{Root, plan, shell, until};
@@ -128,20 +129,59 @@ fn a_run_that_does_not_come_to_work_leaves_the_one_that_runs_its_configuration()
 
 #[test]
 fn a_keeper_that_dies_on_the_way_is_followed_by_one_whose_run_reads_the_new_configuration() {
-    // The keeper dies in one of its places; whichever it is, the service ends up with what the
-    // plan says, in this run or the next.
-    let root = root_with(&[("a", "one"), ("b", "two")], reloading("a"));
-    root.until_up("a.0");
+    // The link turned and its launch not kept; kept and not told; told and not in the journal.
+    for point in [18, 19, 20] {
+        let mut root = Root::with_keepers();
+        root.open_to_others();
+        root.keeper_args(&["--crash-at", &point.to_string()]);
+        root.start();
+        [("a", "one"), ("b", "two")].iter().for_each(|(c, text)| pack(&root, c, text));
+        put(&root, reloading("a"));
+        until_said(&root, "first: one");
+        let before = root.until_up("a.0");
+        let crashed = root.path().join(format!("instances/a.0/crashed-{point}"));
+        // Its first link was turned as well.
+        let _ = fs::remove_file(&crashed);
+        put(&root, reloading("b"));
+        until("its keeper has died there", || crashed.exists().then_some(()));
+        until("it has read it", || {
+            said(&root).iter().any(|line| line.ends_with(": two")).then_some(())
+        });
+        let link = root.path().join("config/a.0/current");
+        assert_eq!(fs::read_link(link).unwrap().to_str(), Some(digest("b").as_str()), "{point}");
+        let after = root.until_up("a.0");
+        assert_ne!(after.keeper_pid, before.keeper_pid, "{point}");
+        // A run is new only where nobody knows whether the old one was told.
+        if point == 18 {
+            assert_eq!((after.pid, after.run), (before.pid, before.run));
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_ends_badly_is_told_and_the_run_goes_on() {
+    let hook = |script: &str| {
+        let hook = ["/bin/sh", "-c", script].map(|text| text.parse().unwrap());
+        Spec { reload: Some(Reload::Hook(hook.into())), ..reader(READER, "a") }
+    };
+    let root = root_with(&[("a", "one"), ("b", "two")], hook("exit 0"));
+    let before = root.until_up("a.0");
     until_said(&root, "first: one");
-    let keeper = root.instance("a.0").unwrap().keeper_pid.unwrap();
-    put(&root, reloading("b"));
-    crate::support::signal(keeper, "KILL");
-    until("it has read it", || {
-        let lines = said(&root);
-        lines.iter().any(|line| line.ends_with(": two")).then_some(())
+    let failed = || {
+        let events = root.get("/v1/events?name=a.0").lines();
+        events.into_iter().find(|event| event["event"] == "reload-failed")
+    };
+    put(&root, Spec { config: Some(digest("b")), ..hook("exit 0") });
+    until("it was told", || {
+        let events = root.get("/v1/events?name=a.0").lines();
+        events.iter().any(|event| event["event"] == "reloaded").then_some(())
     });
-    let link = root.path().join("config/a.0/current");
-    assert_eq!(fs::read_link(link).unwrap().to_str(), Some(digest("b").as_str()));
+    assert!(failed().is_none(), "a good one is not");
+    put(&root, hook("exit 3"));
+    let event = until("it is told", failed);
+    assert!(event["why"].as_str().unwrap().ends_with("exit code 3"), "{event}");
+    let after = root.instance("a.0").unwrap();
+    assert_eq!((after.pid, after.run), (before.pid, before.run));
 }
 
 #[test]
@@ -194,4 +234,54 @@ fn nobody_but_the_service_reads_its_configuration() {
         assert!(lines.iter().any(|line| line["line"] == "refused"), "{lines:?}");
         assert!(lines.iter().all(|line| line["line"] != "secret"), "{lines:?}");
     }
+}
+
+#[test]
+fn without_root_too_a_configuration_is_closed_to_others_and_leaves_with_its_instance() {
+    let mut root = Root::with_keepers();
+    root.start_without_root();
+    pack(&root, "a", "one");
+    // In place of a `stead` of that user.
+    fs::set_permissions(root.path().join("configs"), fs::Permissions::from_mode(0o755)).unwrap();
+    put(&root, reader(READER, "a"));
+    until_said(&root, "first: one");
+    for path in copies(&root).iter().flat_map(|copy| [copy.join("app"), copy.clone()]) {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o277, 0, "{mode:o} {}", path.display());
+    }
+    let answer = root.put(&plan([]));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    until("it has left", || root.instance("a.0").is_none().then_some(()));
+    for folder in ["config", "instances", "tmp"] {
+        assert!(!root.path().join(folder).join("a.0").exists(), "{folder}");
+    }
+}
+
+#[test]
+fn a_run_finds_the_configuration_it_began_with_however_often_the_plan_changes() {
+    // It is left to end: what changes is for its next run.
+    let times = Times::Every { interval: Duration::from_secs(1) };
+    let schedule = Schedule { times, overlap: Overlap::Skip, timeout: None, catch_up: false };
+    let spec = |c: &str| Spec { schedule: Some(schedule.clone()), ..reader(READER, c) };
+    let root = root_with(&[("a", "one"), ("b", "two"), ("c", "three")], spec("a"));
+    until_said(&root, "first: one");
+    let before = root.instance("a.0").unwrap();
+    let launch = root.path().join("instances/a.0/spec.json");
+    for c in ["b", "c"] {
+        put(&root, spec(c));
+        until("it is the plan of its next run", || {
+            let launch = fs::read_to_string(&launch).ok()?;
+            launch.contains(digest(c).as_str()).then_some(())
+        });
+    }
+    crate::support::signal(before.pid.unwrap(), "HUP");
+    until_said(&root, "again: one");
+    // Nor does the next keeper take it away.
+    crate::support::signal(before.keeper_pid.unwrap(), "KILL");
+    until("another keeper has it", || {
+        let keeper = root.instance("a.0")?.keeper_pid?;
+        (Some(keeper) != before.keeper_pid).then_some(())
+    });
+    assert_eq!(root.instance("a.0").unwrap().pid, before.pid);
+    assert!(copies(&root).iter().any(|path| path.ends_with(digest("a").as_str())));
 }

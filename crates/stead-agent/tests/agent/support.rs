@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -17,6 +18,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tells the test program to be an agent: its options as JSON.
 const BE_AGENT: &str = "STEAD_TEST_AGENT";
+
+/// Who an agent is that is not root.
+const NOBODY: u32 = 65534;
 
 /// An agent's root, which several agents may have one after another.
 pub(crate) struct Root {
@@ -105,6 +109,18 @@ impl Root {
     /// Starts an agent and waits until it answers.
     pub(crate) fn start(&mut self) {
         self.spawn(false, None);
+        until("the agent answers", || self.try_ask("GET", "/v1/status", "").is_ok().then_some(()));
+    }
+
+    /// Starts an agent that is not root, whoever runs the tests.
+    pub(crate) fn start_without_root(&mut self) {
+        if !stead_proc::is_root() {
+            return self.start();
+        }
+        std::os::unix::fs::chown(self.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        let mut command = self.agent_command(false, None);
+        command.uid(NOBODY).gid(NOBODY).current_dir("/");
+        self.spawn_as(command);
         until("the agent answers", || self.try_ask("GET", "/v1/status", "").is_ok().then_some(()));
     }
 
