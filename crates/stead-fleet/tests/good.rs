@@ -148,9 +148,11 @@ fn a_missing_file_is_told_with_what_it_may_be() {
     let shop = folder.0.join("shop");
     let text = "[service.orders]\nfiles = [\"../out/ordesr\", \"../config/\", \"data\"]\n\
          run = [\"./orders\"]\n\n[service.web]\nbuild = \"make web\"\nfiles = [\"web\"]\n\
-         run = [\"./web\"]\n";
+         run = [\"./web\"]\n\n[service.proxy]\nconfig = [\"../config/b.toml\"]\n\
+         run = [\"/usr/bin/proxy\", \"{config}/b.toml\"]\n";
     insta::assert_snapshot!("files-not-built", missing(text, &shop, Stage::NotBuilt));
     insta::assert_snapshot!("files-built", missing(text, &shop, Stage::Built));
-    let good = text.replace("ordesr", "orders").replace(", \"data\"", "");
+    let good =
+        text.replace("ordesr", "orders").replace(", \"data\"", "").replace("b.toml", "a.toml");
     assert_eq!(missing(&good, &shop, Stage::NotBuilt), "", "the good twin");
 }

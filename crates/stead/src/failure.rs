@@ -10,6 +10,7 @@ use stead_core::names::FleetName;
 use stead_wire::api::Refusal;
 
 use crate::exit::Exit;
+use crate::fleet_file::Part;
 use crate::release::PackError;
 use crate::screen::{Paint, Tone, show_controls};
 
@@ -67,8 +68,8 @@ pub(crate) enum Failure {
     Output { source: io::Error },
     #[error("the reader of the output is gone")]
     OutputClosed,
-    #[error("the files of service `{service}` cannot be packed ({at})")]
-    Pack { service: String, at: String, source: PackError },
+    #[error("the {} of service `{service}` cannot be packed ({at})", part.noun())]
+    Pack { service: String, part: Part, at: String, source: PackError },
     #[error("service `{service}` runs on `{host}` ({address}), which is not this machine")]
     RemoteHost { service: String, host: String, address: String },
     #[error("the root `{}` cannot be used", root.display())]
@@ -226,7 +227,7 @@ impl Failure {
                     root.display()
                 ));
             }
-            Self::Pack { source, .. } => return source.try_this(),
+            Self::Pack { source, part, .. } => return source.try_this(part.field()),
             Self::NoLocalHost | Self::RemoteHost { .. } => {
                 "take the host's `address` out to run it here, or run `up` on that machine"
             }

@@ -76,6 +76,22 @@ impl Part {
         }
     }
 
+    /// What it is called where it cannot be packed.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Config => "configuration",
+            Self::Files => "release",
+        }
+    }
+
+    /// The field of the fleet file that names it.
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Files => "files",
+        }
+    }
+
     /// The folder below the root that it is packed into, made if it is not there. Services read
     /// their releases there, and have copies of their configurations elsewhere.
     fn folder(self, root: &Path) -> io::Result<PathBuf> {
@@ -198,7 +214,7 @@ impl<'a> LocalFleet<'a> {
         let sources = files.iter().map(|f| Source { path: path(&f.path), name: f.name.clone() });
         Release::read(&sources.collect::<Vec<_>>()).map_err(|source| {
             let span = files.first().map_or(0, |file| file.span.start);
-            self.pack_failure(service.name(), span, source)
+            self.pack_failure(service.name(), part, span, source)
         })
     }
 
@@ -217,7 +233,7 @@ impl<'a> LocalFleet<'a> {
             let is_new = release.pack(&folder).map_err(|source| {
                 let files = self.programs().find(|(service, _)| service.name() == name);
                 let first = files.and_then(|(_, program)| part.files(program).first());
-                self.pack_failure(name, first.map_or(0, |f| f.span.start), source)
+                self.pack_failure(name, *part, first.map_or(0, |f| f.span.start), source)
             })?;
             if is_new {
                 packed.push((name, *part, release));
@@ -236,9 +252,15 @@ impl<'a> LocalFleet<'a> {
         self.file.fleet.plan(&self.host, &packed)
     }
 
-    fn pack_failure(&self, service: &ServiceName, span: usize, source: PackError) -> Failure {
+    fn pack_failure(
+        &self,
+        service: &ServiceName,
+        part: Part,
+        span: usize,
+        source: PackError,
+    ) -> Failure {
         let (service, at) = (service.to_string(), self.file.place(span));
-        Failure::Pack { service, at, source }
+        Failure::Pack { service, part, at, source }
     }
 }
 

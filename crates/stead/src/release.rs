@@ -35,9 +35,9 @@ const COPY_LEN: usize = 128 << 10;
 pub(crate) enum PackError {
     #[error("`{0}` changed while it was packed")]
     Changed(PathBuf),
-    #[error("two files would both be `{0}` in the release")]
+    #[error("two files would both be `{0}`")]
     Clash(String),
-    #[error("the link `{}` leads out of the release, to `{}`", link.display(), to.display())]
+    #[error("the link `{}` leads out of what is packed, to `{}`", link.display(), to.display())]
     LinkOut { link: PathBuf, to: PathBuf },
     #[error("`{0}` is not there")]
     Missing(PathBuf),
@@ -72,21 +72,25 @@ impl PackError {
         }
     }
 
-    /// What may help.
-    pub(crate) fn try_this(&self) -> Option<String> {
+    /// What may help; `field` is the one of the fleet file that names the files.
+    pub(crate) fn try_this(&self, field: &str) -> Option<String> {
         let text = match self {
-            Self::Changed(_) => "do it again once nothing writes there",
-            Self::Clash(_) => "give one of them another name, or put both into folders",
-            Self::LinkOut { .. } => "name what it leads to in `files`, or make it a relative link",
-            Self::Missing(_) => {
-                "build it first or say how with `build`; a path in `files` starts from the \
-                 fleet file's folder"
+            Self::Changed(_) => "do it again once nothing writes there".into(),
+            Self::Clash(_) => "give one of them another name, or put both into folders".into(),
+            Self::LinkOut { .. } => {
+                format!("name what it leads to in `{field}`, or make it a relative link")
             }
-            Self::NameEncoding(_) => "give it a plain name",
-            Self::Special(_) | Self::TooDeep(_) | Self::TooMany => "name less in `files`",
+            Self::Missing(_) => format!(
+                "build it first or say how with `build`; a path in `{field}` starts from the \
+                 fleet file's folder"
+            ),
+            Self::NameEncoding(_) => "give it a plain name".into(),
+            Self::Special(_) | Self::TooDeep(_) | Self::TooMany => {
+                format!("name less in `{field}`")
+            }
             Self::Read(..) | Self::Write(..) => return None,
         };
-        Some(text.into())
+        Some(text)
     }
 }
 

@@ -147,13 +147,15 @@ fn a_bad_fleet_file_changes_nothing() {
     fs::create_dir(place.folder.join("config")).unwrap();
     symlink("/etc", place.folder.join("config/out")).unwrap();
     place.write("link.toml", &format!("{GOOD}files = [\"config\"]\n"));
+    place.write("config.toml", &format!("{GOOD}config = [\"config\"]\n"));
     fs::write(place.folder.join("binary.toml"), [0xff, 0xfe, 0x00]).unwrap();
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 7] = [
         ("absent.toml", &["error:", "absent.toml", "because", "try"]),
         ("torn.toml", &["torn.toml:1"]),
         ("unknown.toml", &["rnu", "run"]),
         ("missing.toml", &["nope", "missing.toml:4"]),
-        ("link.toml", &["leads out of the release", "link.toml:4"]),
+        ("link.toml", &["leads out of what is packed", "link.toml:4"]),
+        ("config.toml", &["the configuration of", "leads out", "in `config`", "config.toml:4"]),
         ("binary.toml", &["binary.toml"]),
     ];
     for (file, said) in cases {

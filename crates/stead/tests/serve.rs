@@ -379,3 +379,38 @@ fn up_takes_the_times_of_a_stopped_service_up_again_and_start_runs_it_at_once() 
     assert!(resumed["run"] == 1 && resumed["next_run_at"].is_string(), "{resumed}");
     assert!(place.done(&["status"]).contains(" · 1 to run later"));
 }
+
+#[test]
+fn a_changed_configuration_that_nobody_can_be_told_of_is_replaced_without_a_lost_request() {
+    let place = Place::new("config-replaced");
+    let fields = format!(
+        "{READY}\nlisten.http = \"127.0.0.1\"\nreplace = {{ within = \"3s\" }}\n\
+         config = [\"app.toml\"]\nenv.CONFIG = \"{{config}}/app.toml\""
+    );
+    let write = |options: &str, text: &str| {
+        fs::write(place.folder.join("app.toml"), text).unwrap();
+        place.write(options, &fields);
+    };
+    // What the run that is up was told to read.
+    let reads = || {
+        let pid = place.instance()["pid"].as_u64().unwrap();
+        let env = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+        let path = env.split('\0').find_map(|it| it.strip_prefix("CONFIG=")).unwrap().to_owned();
+        fs::read_to_string(path).unwrap()
+    };
+    write("\"drain=1000\"", "level = 1");
+    place.done(&["up", "--detach"]);
+    let first = place.instance();
+    let loads = place.both_loads();
+    write("\"drain=1000\"", "level = 2");
+    assert!(place.done(&["plan"]).contains("~ web.0  change: replaced without a gap"));
+    place.done(&["up", "--detach"]);
+    let second = place.instance();
+    assert_ne!(second["pid"], first["pid"]);
+    assert_eq!(reads(), "level = 2");
+    write("\"never-ready\"", "level = 3");
+    assert_eq!(place.stead(&["up", "--detach"]).status.code(), Some(5));
+    assert_eq!(place.instance()["pid"], second["pid"]);
+    assert_eq!(reads(), "level = 2", "the one that was given up has changed nothing");
+    assert_eq!(lost(loads, "changes of the configuration"), 0);
+}

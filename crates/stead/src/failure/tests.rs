@@ -77,13 +77,21 @@ fn of_this_side() -> Vec<Failure> {
         Failure::OutputClosed,
         Failure::Pack {
             service: "orders".into(),
+            part: Part::Files,
             at: "stead.toml:4:9".into(),
             source: PackError::Missing(missing.clone()),
         },
         Failure::Pack {
             service: "orders".into(),
+            part: Part::Files,
             at: "stead.toml:4:9".into(),
             source: PackError::Write(missing, io(ErrorKind::StorageFull)),
+        },
+        Failure::Pack {
+            service: "orders".into(),
+            part: Part::Config,
+            at: "stead.toml:5:10".into(),
+            source: PackError::LinkOut { link: "conf/key".into(), to: "/etc/key".into() },
         },
         Failure::RemoteHost {
             service: "orders".into(),
