@@ -65,3 +65,31 @@ fn hear(child: &mut Child, until: Instant) -> io::Result<Vec<Finding>> {
     let lines = found.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(script: &str, within: Duration) -> io::Result<Vec<Finding>> {
+        let mut command = Command::new("/bin/sh");
+        let mut child = command.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let heard = hear(&mut child, Instant::now() + within);
+        let _ = child.kill();
+        child.wait().unwrap();
+        heard
+    }
+
+    #[test]
+    fn what_is_said_in_time_is_taken_and_what_hangs_or_is_garbled_is_an_error() {
+        let finding = r#"{"blocks":true,"what":"a","because":"b","try_this":"c"}"#;
+        let long = Duration::from_secs(20);
+        let found = heard(&format!("echo '{finding}'; echo '{finding}'"), long).unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!(heard("exit 1", long).unwrap(), []);
+        let late = format!("echo '{finding}'; exec sleep 100");
+        let late = heard(&late, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        assert!(heard("echo nonsense", long).is_err());
+        assert!(heard("yes", long).is_err(), "a flood is not kept");
+    }
+}
