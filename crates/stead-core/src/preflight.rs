@@ -237,8 +237,8 @@ fn port(name: &str, port: u16, why: &PortWhy) -> Finding {
             "only the privileged may listen at a port so low, and it has not the capability \
              `NET_BIND_SERVICE`"
                 .to_owned(),
-            "let the host listen for it (`listen`), or leave its sandbox on, which then gives it \
-             the capability",
+            "take a port from 1024 on; under a root agent, `listen` or a sandbox that is on, which \
+             then gives it the capability, let it have this one",
         ),
         PortWhy::Taken { pid, program } => blocks(
             what,
