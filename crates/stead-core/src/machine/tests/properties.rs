@@ -237,9 +237,9 @@ proptest! {
         for (wait_ms, input) in timeline {
             now = now + Duration::from_millis(wait_ms);
             (instance, _) = step(&policy, instance, input, now);
-            // One for the run that is up, and two for the one beside it: it is given up, and has no
-            // time to end where the policy gives it none.
-            for _ in 0..3 {
+            // Two for each run: one that takes too long or is given up is asked to end, and killed
+            // at once where the policy gives it no time.
+            for _ in 0..4 {
                 (instance, _) = step(&policy, instance, DEADLINE, now);
             }
             let deadline = instance.deadline(&policy);
