@@ -5,7 +5,9 @@ use std::time::Duration;
 use stead_core::machine::RunId;
 use stead_core::plan::{Enforce, Limits};
 use stead_core::units::{Bytes, Millis, show_duration};
-use stead_proc::{Ceilings, Cgroup, CgroupHome, Hits, Keepable, boot_ms, open_files_ceiling};
+use stead_proc::{
+    Ceilings, Cgroup, CgroupHome, Hits, Keepable, boot_ms, open_files, open_files_ceiling,
+};
 use stead_wire::journal::Event;
 
 use crate::current::Current;
@@ -35,7 +37,7 @@ pub(crate) struct Limiter {
 pub(crate) struct Watched {
     seen: Hits,
     /// When each limit was told of last.
-    told_at: [Option<Millis>; 3],
+    told_at: [Option<Millis>; 4],
     looked_at: Millis,
 }
 
@@ -43,7 +45,7 @@ impl Watched {
     /// From now on: a cgroup that is used again has counted before.
     pub(crate) fn from_now(cgroup: Option<&Cgroup>) -> Self {
         let seen = cgroup.map(Cgroup::hits).unwrap_or_default();
-        Self { seen, told_at: [None; 3], looked_at: Millis(boot_ms()) }
+        Self { seen, told_at: [None; 4], looked_at: Millis(boot_ms()) }
     }
 }
 
@@ -134,8 +136,9 @@ impl Keeper {
 
     /// Tells of the limits that runs have come up against.
     pub(crate) fn look_at_limits(&mut self, now: Millis) {
-        let is_limited = self.launch.limits.need_cgroup() && !self.runs.is_empty();
-        if !is_limited || self.limiter.keepable.is_none() {
+        let limits = &self.launch.limits;
+        let by_cgroup = limits.need_cgroup() && self.limiter.keepable.is_some();
+        if self.runs.is_empty() || (!by_cgroup && limits.files.is_none()) {
             self.limiter.look_at = None;
             return;
         }
@@ -153,12 +156,11 @@ impl Keeper {
     pub(crate) fn look_at_hits(&mut self, run: RunId, now: Millis) -> bool {
         let limits = self.launch.limits;
         let Some(current) = self.find_mut(run) else { return false };
-        let Some(cgroup) = current.cgroup.as_ref().filter(|_| limits.need_cgroup()) else {
-            return false;
-        };
-        let hits = cgroup.hits();
+        let cgroup = current.cgroup.as_ref().filter(|_| limits.need_cgroup());
+        let hits = cgroup.map_or(current.watched.seen, Cgroup::hits);
+        let full = files(&limits).and_then(|most| Some((full_of_files(current, most)?, most)));
         let was_killed = hits.out_of_memory > current.watched.seen.out_of_memory;
-        for (limit, what) in told(current, hits, &limits, now) {
+        for (limit, what) in told(current, hits, full, &limits, now) {
             let limit = limit.to_owned();
             self.note(Event::LimitHit { run: run.0, limit, what });
         }
@@ -166,10 +168,20 @@ impl Keeper {
     }
 }
 
-/// What is to be told, and takes note of it.
+/// A process of the run that holds as many files open as it may. No system counts what a process
+/// was refused; one that stays at its limit is seen.
+fn full_of_files(current: &Current, most: u64) -> Option<u32> {
+    let members = current.cgroup.as_ref().and_then(|cgroup| cgroup.pids().ok());
+    let pids = members.unwrap_or_else(|| vec![current.pid]);
+    pids.into_iter().find(|pid| open_files(*pid).is_ok_and(|held| held >= most))
+}
+
+/// What is to be told, and takes note of it; `full` is a process that may open no more files, and
+/// how many it may.
 fn told(
     current: &mut Current,
     hits: Hits,
+    full: Option<(u32, u64)>,
     limits: &Limits,
     now: Millis,
 ) -> Vec<(&'static str, String)> {
@@ -197,6 +209,9 @@ fn told(
             let limit = at(limits.cpu.map(|cpu| format!("its limit of {cpu}")));
             let (waited, of) = (in_ms(throttled), in_ms(time));
             ("cpu", format!("its threads waited {waited} for CPU time in {of}, at {limit}"))
+        }),
+        full.map(|(pid, most)| {
+            ("files", format!("process {pid} holds as many files open as it may, {most}"))
         }),
     ];
     let mut told = Vec::new();

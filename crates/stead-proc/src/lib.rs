@@ -12,7 +12,8 @@ pub use imp::account::{AccountError, account, is_root, own_uid};
 pub use imp::cgroup::{Ceilings, Cgroup, CgroupHome, Hits, Keepable, host_ends, keepable};
 pub use imp::crash::crash;
 pub use imp::detach::{
-    open_files_ceiling, open_files_max, raise_open_files, reap, spawn_bare, spawn_detached,
+    open_files, open_files_ceiling, open_files_max, raise_open_files, reap, spawn_bare,
+    spawn_detached,
 };
 pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
 pub use imp::handed::{handed_descriptors, notify};

@@ -76,7 +76,7 @@ pub enum Event {
         pid: u32,
         version: String,
     },
-    /// The run has come up against one of its limits: `memory`, `processes` or `cpu`.
+    /// The run has come up against one of its limits: `memory`, `processes`, `cpu` or `files`.
     LimitHit {
         run: u64,
         limit: String,

@@ -4,6 +4,7 @@
 mod disks;
 mod kills;
 mod ladder;
+mod limits;
 mod logs;
 mod replace;
 mod rig;

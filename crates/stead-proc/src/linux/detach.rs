@@ -29,6 +29,16 @@ pub fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// How many files a process holds open.
+pub fn open_files(pid: u32) -> io::Result<u64> {
+    let folder = format!("/proc/{pid}/fd");
+    // Linux 6.2 and later say it as the length of the folder.
+    match std::fs::metadata(&folder)?.len() {
+        0 => Ok(std::fs::read_dir(&folder)?.count() as u64),
+        number => Ok(number),
+    }
+}
+
 /// How many files a process that this one starts may be let hold open.
 pub fn open_files_ceiling() -> u64 {
     // CAP_SYS_RESOURCE, without which nobody goes above the hard limit.
