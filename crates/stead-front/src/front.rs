@@ -30,6 +30,9 @@ const LANES_MAX: usize = 16;
 /// How many connections wait in the system unless something else is asked for.
 const BACKLOG: i32 = 4096;
 
+/// Connections that were cut are told of this often at most.
+const CUT_TOLD_EVERY: Duration = Duration::from_secs(1);
+
 /// When the disk takes longer than this to keep a set, the set is refused.
 const STATE_WAIT: Duration = Duration::from_secs(2);
 
@@ -64,6 +67,8 @@ struct Front {
     waiting: Vec<(Asker, Set)>,
     /// By their numbers.
     lanes: Vec<(usize, JoinHandle<io::Result<()>>)>,
+    /// Connections that were cut and told of, and when more of them may be.
+    cut_told: (u64, Millis),
 }
 
 /// Tells of the end of a lane, however it comes about.
@@ -127,7 +132,8 @@ pub(crate) fn run(options: Options) -> Result<(), FrontError> {
     drop(listening);
     tell("READY=1");
     let waiting = Vec::new();
-    Front { shared, signals, control, disk, changing: None, waiting, lanes }.run()
+    let cut_told = (0, Millis(boot_ms()));
+    Front { shared, signals, control, disk, changing: None, waiting, lanes, cut_told }.run()
 }
 
 /// The sockets that connections come by.
@@ -211,8 +217,26 @@ impl Front {
             }
             self.change();
             self.reap_lanes()?;
+            self.tell_cut();
         }
         Ok(())
+    }
+
+    /// Tells of what cannot be without a loss: a service that does not answer what it was sent
+    /// before it ends.
+    fn tell_cut(&mut self) {
+        let cut = self.shared.counts.cut.load(Ordering::Relaxed);
+        let (told, next_at) = self.cut_told;
+        if cut > told && Millis(boot_ms()) >= next_at {
+            self.cut_told = (cut, Millis(boot_ms()) + CUT_TOLD_EVERY);
+            let connections = if cut == 1 { "connection was" } else { "connections were" };
+            let text = format!(
+                "{cut} {connections} cut by runs that gave way and did not answer what they had \
+                 been sent"
+            );
+            say(&text);
+            tell(&format!("STATUS={text}"));
+        }
     }
 
     fn wait(&self) -> io::Result<()> {
@@ -222,7 +246,10 @@ impl Front {
             Stage::Spreading { .. } => None,
             Stage::Writing { until, .. } => Some(*until - Millis(boot_ms())),
         });
-        wait(&watched, timeout).map(drop)
+        let (told, next_at) = self.cut_told;
+        let is_owed = self.shared.counts.cut.load(Ordering::Relaxed) > told;
+        let tells = is_owed.then(|| next_at - Millis(boot_ms()));
+        wait(&watched, timeout.into_iter().chain(tells).min()).map(drop)
     }
 
     fn obey(&mut self, asker: Asker, request: Request) {

@@ -41,6 +41,35 @@ pub(crate) struct Joined {
     down: Way,
     /// Room is told of, on the client's side and on the backend's.
     tells_room: [bool; 2],
+    answers: Answers,
+}
+
+/// Whether the backend owes the client something, as far as it can be told from bytes alone: the
+/// client was the last to send.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Bytes that the backend had sent, and those that the client had sent by then.
+    seen: [u64; 2],
+    /// The backend has ended without.
+    is_owed_for_ever: bool,
+}
+
+impl Joined {
+    /// Looks whether the backend has just ended a connection without the answer that was due;
+    /// `broken` says that nothing can be read from it any more.
+    fn ends_without_answer(&mut self, broken: bool) -> bool {
+        let (up, down) = (self.up.taken(), self.down.taken());
+        if down != self.answers.seen[0] {
+            self.answers.seen = [down, up];
+        }
+        let is_due = up > self.answers.seen[1];
+        // A client that has ended its side may have said farewell.
+        let client_stays = self.up.is_cut() || !self.up.is_over();
+        let has_ended = broken || self.down.is_over() || self.up.is_cut();
+        let is_new = has_ended && is_due && client_stays && !self.answers.is_owed_for_ever;
+        self.answers.is_owed_for_ever |= is_new;
+        is_new
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -161,6 +190,7 @@ impl Lane {
             socket,
             backend,
             tells_room: [false, is_told],
+            answers: Answers::default(),
         };
         let is_added =
             is_told || self.ready.add_reading(&joined.socket, number(key, Side::Backend)).is_ok();
@@ -274,6 +304,12 @@ impl Lane {
     fn settle(&mut self, key: usize, up: Pumped, down: Pumped) {
         let join = &mut self.joins[key];
         let Stage::Joined(joined) = &mut join.stage else { return };
+        // One that stays in the set and ends connections does so by its own rules.
+        if joined.ends_without_answer(down == Pumped::Broken)
+            && !self.shared.choice().is_in_set(joined.backend)
+        {
+            self.shared.note_cut();
+        }
         if up == Pumped::Broken || down == Pumped::Broken {
             return self.break_off(key);
         }

@@ -55,6 +55,7 @@ pub(crate) struct Counts {
     pub(crate) accepted: AtomicU64,
     pub(crate) joined: AtomicU64,
     pub(crate) refused: AtomicU64,
+    pub(crate) cut: AtomicU64,
 }
 
 /// How many connections there may be with so many files; `None` when it is none at all.
@@ -150,12 +151,19 @@ impl Shared {
         self.open_n.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// A backend that gives way has ended a connection without the answer that was due.
+    pub(crate) fn note_cut(&self) {
+        self.counts.cut.fetch_add(1, Ordering::Relaxed);
+        self.main.wake();
+    }
+
     pub(crate) fn report(&self) -> Report {
         let counted = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Report {
             accepted: counted(&self.counts.accepted),
             refused: counted(&self.counts.refused),
             joined: counted(&self.counts.joined),
+            cut: counted(&self.counts.cut),
             ..self.choice().report()
         }
     }

@@ -34,6 +34,8 @@ pub(crate) struct Way {
     /// A short read does not say that nothing is left: the end may be right behind it.
     is_thorough: bool,
     full_reads_n: u8,
+    /// Bytes that were read so far.
+    taken: u64,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +138,10 @@ impl Way {
         self.is_blocked || self.is_over()
     }
 
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     pub(crate) fn is_cut(&self) -> bool {
         self.stage == Stage::Cut
     }
@@ -187,6 +193,7 @@ impl Way {
                 Ok(Done::Bytes(0)) => self.stage = Stage::Ending,
                 Ok(Done::Bytes(len)) => {
                     moved += len;
+                    self.taken += len as u64;
                     if !matches!(self.held, Held::Tube(_)) && !self.pass_on(len, to, kit) {
                         return Pumped::Quiet;
                     }

@@ -242,6 +242,63 @@ fn a_front_that_is_asked_to_end_does_so_once_its_last_connection_has_ended() {
     }
 }
 
+/// A backend that answers the first byte it is sent and, sent another one, ends the connection
+/// without a word.
+fn backend_that_cuts() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                stream.write_all(&byte).unwrap();
+                let _ = stream.read(&mut byte);
+            });
+        }
+    });
+    address
+}
+
+/// Connections that were cut, by the front's own count.
+fn cut(front: &Front) -> u64 {
+    let report = front.order(r#"{"do":"report"}"#);
+    let (_, rest) = report.split_once("\"cut\":").unwrap();
+    rest.trim_end_matches('}').parse().unwrap()
+}
+
+#[test]
+fn connections_that_one_which_gives_way_ends_without_the_answer_that_is_due_are_counted() {
+    let front = Front::start(&[]);
+    let (cutting, answering) = (backend_that_cuts(), backend(b'a'));
+    let answered = || {
+        let mut stream = front.connect();
+        stream.write_all(b"1").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        stream
+    };
+    front.set(&[cutting]);
+    let [mut owed, resting, mut farewell] = [answered(), answered(), answered()];
+    let mut in_set = answered();
+    // One that stays in the set ends connections by its own rules.
+    in_set.write_all(b"2").unwrap();
+    assert_eq!(in_set.read(&mut [0]).unwrap_or(0), 0);
+    front.set(&[answering]);
+    // One with nothing due, and one whose client has ended it.
+    drop((in_set, resting));
+    farewell.write_all(b"2").unwrap();
+    farewell.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(farewell.read(&mut [0]).unwrap_or(0), 0);
+    until("they are gone", || {
+        front.order(r#"{"do":"report"}"#).contains("\"connections\":1}]").then_some(())
+    });
+    assert_eq!(cut(&front), 0);
+    owed.write_all(b"2").unwrap();
+    assert_eq!(owed.read(&mut [0]).unwrap_or(0), 0);
+    until("it is counted", || (cut(&front) == 1).then_some(()));
+}
+
 #[test]
 fn orders_that_cannot_be_obeyed_are_refused_and_change_nothing() {
     let front = Front::start(&[]);

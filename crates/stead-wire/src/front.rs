@@ -55,6 +55,9 @@ pub struct Report {
     pub refused: u64,
     /// Clients that were joined to a backend.
     pub joined: u64,
+    /// Connections that a backend which had left the set ended while an answer was due.
+    #[serde(default)]
+    pub cut: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -81,7 +84,7 @@ mod tests {
             serde_json::to_string(&Reply::Report(report)).unwrap(),
             "{\"say\":\"report\",\
              \"backends\":[{\"address\":\"127.0.0.1:8101\",\"connections\":2}],\
-             \"draining\":[],\"waiting\":0,\"accepted\":0,\"refused\":0,\"joined\":3}"
+             \"draining\":[],\"waiting\":0,\"accepted\":0,\"refused\":0,\"joined\":3,\"cut\":0}"
         );
         assert_eq!(serde_json::to_string(&Reply::Done).unwrap(), r#"{"say":"done"}"#);
     }

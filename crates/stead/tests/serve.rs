@@ -414,3 +414,26 @@ fn a_changed_configuration_that_nobody_can_be_told_of_is_replaced_without_a_lost
     assert_eq!(reads(), "level = 2", "the one that was given up has changed nothing");
     assert_eq!(lost(loads, "changes of the configuration"), 0);
 }
+
+#[test]
+fn a_fronted_service_that_cuts_its_connections_is_said_to_and_one_that_drains_is_not() {
+    let begin = |options: &str| {
+        let place = Place::fronted("cut");
+        let fields = format!("{READY}\n{}\n", place.front);
+        place.write(&format!("\"port={{port.http}}\"{options}"), &fields);
+        place.done(&["up", "--detach"]);
+        place
+    };
+    let is_said = |place: &Place| {
+        let notes = place.named("web-front.0")["notes"].to_string();
+        notes.contains("cut by runs that gave way")
+    };
+    let cuts = begin(", \"cut\"");
+    assert!(cuts.lost_over(REPLACEMENTS_CONTROL) > 0);
+    until("it is said", || is_said(&cuts).then_some(()));
+    drop(cuts);
+    // Control: one that answers what it has accepted.
+    let drains = begin("");
+    assert_eq!(drains.lost_over(REPLACEMENTS_CONTROL), 0);
+    assert!(!is_said(&drains));
+}
