@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,10 +69,13 @@ impl Place {
 
     fn stead(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stead"));
-        command.args(args).current_dir(&self.folder).stdin(Stdio::null());
-        command.env("STEAD_ROOT", self.folder.join("root"));
-        command.env("STEAD_KEEPER_BIN", program("STEAD_KEEPER_BIN", "stead-keeper"));
-        command.output().unwrap()
+        self.surround(command.args(args)).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Has a command find this fleet.
+    fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.current_dir(&self.folder).env("STEAD_ROOT", self.folder.join("root"));
+        command.env("STEAD_KEEPER_BIN", program("STEAD_KEEPER_BIN", "stead-keeper"))
     }
 
     fn done(&self, args: &[&str]) -> String {
@@ -436,4 +439,57 @@ fn a_fronted_service_that_cuts_its_connections_is_said_to_and_one_that_drains_is
     let drains = begin("");
     assert_eq!(drains.lost_over(REPLACEMENTS_CONTROL), 0);
     assert!(!is_said(&drains));
+}
+
+/// A command on a terminal of its own, which is shown what is typed into it.
+struct Terminal {
+    script: Child,
+    shown: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn of(place: &Place, args: &str) -> Self {
+        let command = format!("{} {args}", env!("CARGO_BIN_EXE_stead"));
+        let mut script = place
+            .surround(Command::new("script").args(["-qefc", &command, "/dev/null"]))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let shown = Arc::new(Mutex::new(String::new()));
+        let (mut stdout, filled) = (script.stdout.take().unwrap(), Arc::clone(&shown));
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(len @ 1..) = stdout.read(&mut piece) {
+                filled.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..len]));
+            }
+        });
+        Self { script, shown }
+    }
+
+    fn until_shown(&self, parts: &[&str]) {
+        until(&format!("it shows {parts:?}"), || {
+            let shown = self.shown.lock().unwrap();
+            parts.iter().all(|part| shown.contains(part)).then_some(())
+        });
+    }
+
+    fn interrupt(mut self) -> Option<i32> {
+        self.script.stdin.take().unwrap().write_all(b"\x03").unwrap();
+        until("it ends", || self.script.try_wait().unwrap()).code()
+    }
+}
+
+#[test]
+fn up_and_a_watched_status_are_live_on_a_terminal_until_ctrl_c_which_stops_what_up_has_started() {
+    let place = Place::new("terminal");
+    place.write("\"ready-after=10\"", &format!("{READY}\nlisten.http = \"127.0.0.1\""));
+    let up = Terminal::of(&place, "up");
+    up.until_shown(&["NAME", "web.0", "1 of 1 up", "\x1b[?2026h", "A\r", "Ctrl-C stops it"]);
+    let watched = Terminal::of(&place, "status --watch");
+    watched.until_shown(&["NAME", "web.0", "1 of 1 up", "A\r"]);
+    assert_eq!(watched.interrupt(), Some(130));
+    assert_eq!(place.instance()["phase"], "up", "who only looks stops nothing");
+    assert_eq!(up.interrupt(), Some(0));
+    assert_eq!(place.stead(&["status"]).status.code(), Some(4), "no agent is left");
 }
