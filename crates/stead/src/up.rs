@@ -81,11 +81,12 @@ async fn attend(
     args: &UpArgs,
 ) -> Result<Attended, Failure> {
     let mut progress = Progress::new(&mut ctx.screen);
-    progress.set_footer(match (args.detach, applied.is_ours) {
-        (true, _) => "waiting until everything is up; Ctrl-C leaves, it goes on without",
+    let ctrl_c = match (args.detach, applied.is_ours) {
+        (true, _) => "Ctrl-C leaves, it goes on without",
         (false, true) => "Ctrl-C stops it",
         (false, false) => "Ctrl-C leaves it running, as it was before",
-    });
+    };
+    progress.set_footer(&format!("waiting; {ctrl_c}"));
     let waiting = wait::until(client, &applied.awaited, args.wait, &mut progress);
     match interrupts.or(waiting).await {
         Ok(Waited::Reached) if args.detach => {
@@ -93,7 +94,7 @@ async fn attend(
             progress.finish(&status)?;
             return Ok(Attended::Detached);
         }
-        Ok(Waited::Reached) => (),
+        Ok(Waited::Reached) => progress.set_footer(&format!("everything is up; {ctrl_c}")),
         Ok(waited) => {
             progress.clear()?;
             return Ok(Attended::NotUp(waited));

@@ -485,7 +485,8 @@ fn up_and_a_watched_status_are_live_on_a_terminal_until_ctrl_c_which_stops_what_
     let place = Place::new("terminal");
     place.write("\"ready-after=10\"", &format!("{READY}\nlisten.http = \"127.0.0.1\""));
     let up = Terminal::of(&place, "up");
-    up.until_shown(&["NAME", "web.0", "1 of 1 up", "\x1b[?2026h", "A\r", "Ctrl-C stops it"]);
+    up.until_shown(&["NAME", "web.0", "1 of 1 up", "\x1b[?2026h", "A\r"]);
+    up.until_shown(&["everything is up; Ctrl-C stops it"]);
     let watched = Terminal::of(&place, "status --watch");
     watched.until_shown(&["NAME", "web.0", "1 of 1 up", "A\r"]);
     assert_eq!(watched.interrupt(), Some(130));
