@@ -449,7 +449,8 @@ struct Terminal {
 
 impl Terminal {
     fn of(place: &Place, args: &str) -> Self {
-        let command = format!("{} {args}", env!("CARGO_BIN_EXE_stead"));
+        // A shell in between would die of the Ctrl-C, whatever the command made of it.
+        let command = format!("exec {} {args}", env!("CARGO_BIN_EXE_stead"));
         let mut script = place
             .surround(Command::new("script").args(["-qefc", &command, "/dev/null"]))
             .stdin(Stdio::piped())
