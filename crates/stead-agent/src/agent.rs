@@ -27,6 +27,7 @@ use crate::kept::{Keeper, Kept};
 use crate::layout::Layout;
 use crate::message::{Ask, Message};
 use crate::plan_change::{Change, Down};
+use crate::rollout::Rollout;
 use crate::store::Stored;
 
 mod adopt;
@@ -73,6 +74,7 @@ pub(crate) struct Agent {
     /// The plan that is being written.
     pub(crate) change: Option<Change>,
     pub(crate) down: Option<Down>,
+    pub(crate) rollout: Rollout,
     pub(crate) ended: Option<Ended>,
     pub(crate) links: u64,
     /// The fronts of the plan.
@@ -139,6 +141,10 @@ impl Agent {
             Message::Ask(Ask::Plan { to }) => drop(to.send(self.plan_state())),
             Message::Ask(Ask::PutPlan { put, to }) => self.put_plan(*put, to),
             Message::Ask(Ask::Refresh { to }) => drop(to.send(self.refresh())),
+            Message::Ask(Ask::Rollout { ask, to }) => self.rollout_asked(*ask, to),
+            Message::Ask(Ask::RolloutState { to }) => {
+                drop(to.send(self.rollout.state(Instant::now())));
+            }
             Message::Ask(Ask::Snapshot { silent, to }) => drop(to.send(self.snapshot(&silent))),
             Message::ChildEnded => self.reap_children(),
             Message::Done(Done::Applied { stored, wanted }) => self.applied(*stored, wanted),
@@ -146,6 +152,10 @@ impl Agent {
             Message::Done(Done::Prepared { instance, mark, prepared }) => {
                 self.prepared(&instance, mark, prepared);
             }
+            Message::Done(Done::Recorded { error }) => {
+                self.log.say(&format!("the history could not be written: {error}"));
+            }
+            Message::Done(Done::Remembered { next, stored }) => self.remembered(*next, stored),
             Message::Done(Done::Resolved { generation, wanted }) => {
                 self.resolved(generation, wanted);
             }
@@ -180,12 +190,20 @@ impl Agent {
                 }
                 Some(Message::Ask(Ask::Plan { to })) => drop(to.send(self.plan_state())),
                 Some(Message::Ask(Ask::Refresh { to })) => drop(to.send(BTreeMap::new())),
+                Some(Message::Ask(Ask::RolloutState { to })) => {
+                    drop(to.send(self.rollout.state(Instant::now())));
+                }
                 Some(Message::Ask(Ask::Snapshot { silent, to })) => {
                     drop(to.send(self.snapshot(&silent)));
                 }
                 // Who asked sees by the dropped answer that the agent ends.
                 Some(
-                    Message::Ask(Ask::Act { .. } | Ask::Down { .. } | Ask::PutPlan { .. })
+                    Message::Ask(
+                        Ask::Act { .. }
+                        | Ask::Down { .. }
+                        | Ask::PutPlan { .. }
+                        | Ask::Rollout { .. },
+                    )
                     | Message::ChildEnded
                     | Message::Done(_)
                     | Message::Fronted { .. }
@@ -201,6 +219,7 @@ impl Agent {
     /// Does what is due now; returns when to look again if nothing happens before.
     fn carry_on(&mut self, now: Instant) -> Option<Instant> {
         self.apply_down();
+        self.look_at_rollout(now);
         if self.resolve_at.is_some_and(|at| at <= now) {
             self.resolve_at = None;
             if let Some(stored) = &self.stored {
@@ -306,7 +325,8 @@ impl Agent {
         });
         let unstarted = self.unstarted.values().map(|unstarted| unstarted.again_at);
         let down = self.down.as_ref().map(|down| down.deadline);
-        let all = dead.chain(unstarted).chain(down).chain(self.resolve_at);
+        let rollout = self.rollout.wake_at();
+        let all = dead.chain(unstarted).chain(down).chain(self.resolve_at).chain(rollout);
         // What was due and is not done waits for a message, such as that of a need that is met.
         all.filter(|at| *at > now).min()
     }

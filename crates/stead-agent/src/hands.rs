@@ -1,7 +1,7 @@
 //! What touches the disk on behalf of the agent, on one thread, in order: a slow disk holds up
 //! these jobs and not what the agent sees and answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -25,11 +25,13 @@ use crate::accounts::Accounts;
 use crate::agent_log::AgentLog;
 use crate::config::{self, ConfigError};
 use crate::crash::{Crash, CrashPoint};
+use crate::history::{self, NewEntry};
 use crate::host::{self, AllWanted};
 use crate::kit;
 use crate::layout::{InstanceError, Layout};
 use crate::message::Message;
 use crate::preflight;
+use crate::rollout::{ROLLOUT_FORMAT, Remembered};
 use crate::store::{self, Found, Stored};
 
 pub(crate) const LAUNCH_FORMAT: &str = "stead-launch/1";
@@ -55,6 +57,14 @@ pub(crate) enum Job {
         /// The mark of the launch that all of the instance goes by, if it is one.
         settled: Option<u32>,
     },
+    /// Remove what was packed and that nothing needs, of these and what the history names.
+    Collect {
+        keep: BTreeSet<Digest>,
+    },
+    /// Write a line of the host's history.
+    Record(Box<NewEntry>),
+    /// Store what is remembered of a rollout.
+    Remember(Box<Remembered>),
     /// Fill in the host's side of a plan once more: an account may be there by now.
     Resolve(Box<Stored>),
     Start(Box<Start>),
@@ -81,6 +91,8 @@ pub(crate) enum Done {
     Applied { stored: Box<Stored>, wanted: Result<AllWanted, io::Error> },
     Buried { instance: InstanceName, retired: bool },
     Prepared { instance: InstanceName, mark: u32, prepared: Result<Warnings, String> },
+    Recorded { error: io::Error },
+    Remembered { next: Box<Remembered>, stored: io::Result<()> },
     Resolved { generation: u64, wanted: AllWanted },
     Started { instance: InstanceName, started: Result<Started, String> },
 }
@@ -112,7 +124,7 @@ impl Hands {
         let (jobs, waiting) = mpsc::channel::<Job>();
         thread::Builder::new().name("hands".into()).spawn(move || {
             while let Ok(job) = waiting.recv() {
-                let done = self.carry_out(job);
+                let Some(done) = self.carry_out(job) else { continue };
                 if to.blocking_send(Message::Done(done)).is_err() {
                     return;
                 }
@@ -121,8 +133,9 @@ impl Hands {
         Ok(jobs)
     }
 
-    fn carry_out(&mut self, job: Job) -> Done {
-        match job {
+    /// Does a job, and says what became of it where somebody waits for that.
+    fn carry_out(&mut self, job: Job) -> Option<Done> {
+        Some(match job {
             Job::Apply(stored) => {
                 let wanted = self.all_wanted(&stored);
                 self.crash.at(CrashPoint::BeforePlanWrite);
@@ -134,6 +147,7 @@ impl Hands {
                 let retired = self.bury(&instance);
                 Done::Buried { instance, retired }
             }
+            Job::Collect { keep } => return self.collect(keep),
             Job::Prepare { instance, mark, launch, ports, settled } => {
                 let config = launch.config.clone();
                 let prepared = self.prepare(&instance, Preflight { launch, ports, first: false });
@@ -144,6 +158,14 @@ impl Hands {
                 }
                 Done::Prepared { instance, mark, prepared }
             }
+            Job::Record(entry) => {
+                let error = history::append(&self.layout, *entry).err()?;
+                Done::Recorded { error }
+            }
+            Job::Remember(next) => {
+                let bytes = file::encode(ROLLOUT_FORMAT, &next);
+                Done::Remembered { next, stored: store::replace(&self.layout.rollout(), &bytes) }
+            }
             Job::Resolve(stored) => {
                 let wanted = self.all_wanted(&stored);
                 Done::Resolved { generation: stored.generation, wanted }
@@ -152,7 +174,23 @@ impl Hands {
                 let started = self.start_keeper(&start).map_err(|error| error.to_string());
                 Done::Started { instance: start.instance, started }
             }
+        })
+    }
+
+    /// What cannot be removed now is removed after the next rollout.
+    fn collect(&self, mut keep: BTreeSet<Digest>) -> Option<Done> {
+        keep.extend(history::way_back(&self.layout).ok()?);
+        for name in self.layout.list().ok()?.0 {
+            let folder = self.layout.instance(&name);
+            for file in ["spec.json", "next.json"] {
+                match store::read::<Box<Launch>>(&folder.join(file), LAUNCH_FORMAT) {
+                    Found::Whole(launch) => keep.extend(launch.release),
+                    Found::Absent => (),
+                    Found::Damaged { .. } => return None,
+                }
+            }
         }
+        None
     }
 
     fn all_wanted(&mut self, stored: &Stored) -> AllWanted {

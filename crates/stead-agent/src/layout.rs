@@ -52,6 +52,14 @@ impl Layout {
         self.root.join("plan.json")
     }
 
+    pub(crate) fn rollout(&self) -> PathBuf {
+        self.root.join("rollout.json")
+    }
+
+    pub(crate) fn history(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
     pub(crate) fn accounts(&self) -> PathBuf {
         self.root.join("accounts.json")
     }
@@ -113,8 +121,10 @@ impl Layout {
 
     /// Makes the folders that hold those of the instances.
     pub(crate) fn make_root(&self) -> io::Result<()> {
-        for name in ["releases", "instances", "config", "configs", "data", "tmp", "kit"] {
-            let mode = if matches!(name, "instances" | "configs") { CLOSED } else { PASS_THROUGH };
+        let closed = ["configs", "history", "instances"];
+        let open = ["config", "data", "kit", "releases", "tmp"];
+        for name in closed.into_iter().chain(open) {
+            let mode = if closed.contains(&name) { CLOSED } else { PASS_THROUGH };
             make_folder(&self.root.join(name), mode)?;
         }
         // A root that others made closed would shut out the services' users.

@@ -14,10 +14,12 @@ use stead_core::names::InstanceName;
 use stead_proc::NamedSocket;
 use stead_wire::api::{PlanPut, PlanState, Refusal};
 use stead_wire::keeper::{Report, Request};
+use stead_wire::rollout::{RolloutAsk, RolloutState};
 use tokio::sync::oneshot;
 
 use crate::hands::Done;
 use crate::probe::Probed;
+use crate::rollout::AnswerTo;
 use crate::view::Snapshot;
 
 /// Messages that may wait for the agent.
@@ -110,6 +112,13 @@ pub(crate) enum Ask {
     /// Ask every keeper for a fresh report.
     Refresh {
         to: oneshot::Sender<Passed>,
+    },
+    Rollout {
+        ask: Box<RolloutAsk>,
+        to: AnswerTo,
+    },
+    RolloutState {
+        to: oneshot::Sender<RolloutState>,
     },
     Snapshot {
         /// Instances whose keepers were asked and did not answer.

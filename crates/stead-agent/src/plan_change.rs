@@ -15,8 +15,10 @@ use tokio::time::Instant;
 use crate::Ended;
 use crate::agent::Agent;
 use crate::hands::Job;
+use crate::history::NewEntry;
 use crate::host::{self, AllWanted};
 use crate::message::PutRefused;
+use crate::rollout::AnswerTo;
 use crate::store::Stored;
 
 /// The most instances a host takes, if its limit of open files lets it.
@@ -40,8 +42,16 @@ pub const DOWN_MARGIN: Duration = Duration::from_secs(10);
 /// A plan that is being written.
 #[derive(Debug)]
 pub(crate) struct Change {
-    /// Who waits for it; nobody when the agent does it for going down.
-    to: Option<oneshot::Sender<Result<PlanState, PutRefused>>>,
+    then: Then,
+}
+
+/// Who waits for a plan.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// The agent does it for going down.
+    Nobody,
+    Put(oneshot::Sender<Result<PlanState, PutRefused>>),
+    Rollout(Option<AnswerTo>),
 }
 
 /// The host goes down: nothing is to run any more.
@@ -62,7 +72,7 @@ impl Agent {
     ) {
         match self.refuse_plan(&put) {
             Some(refused) => drop(to.send(Err(refused))),
-            None => self.change_plan(put.plan, Some(to)),
+            None => self.change_plan(put.plan, Then::Put(to)),
         }
     }
 
@@ -77,6 +87,9 @@ impl Agent {
         if self.down.is_some() {
             return Some(stale("the host is going down".into()));
         }
+        if let Some(rollout) = self.rollout.in_the_way(Instant::now()) {
+            return Some(stale(rollout));
+        }
         if self.change.is_some() {
             return Some(stale("another plan is being written".into()));
         }
@@ -88,22 +101,23 @@ impl Agent {
             );
             return Some(stale(because));
         }
-        if let Some(refusal) = bad_plan(&put.plan, self.instances_max) {
-            return Some(PutRefused::Bad(refusal));
+        self.unfit(&put.plan).map(PutRefused::Bad)
+    }
+
+    /// Why a plan can never be carried out on this host.
+    pub(crate) fn unfit(&self, plan: &Plan) -> Option<Refusal> {
+        if let Some(refusal) = bad_plan(plan, self.instances_max) {
+            return Some(refusal);
         }
-        let too_much = self.capacity.refuse(&put.plan)?;
-        Some(PutRefused::Bad(Refusal {
+        let too_much = self.capacity.refuse(plan)?;
+        Some(Refusal {
             what: "the plan was not taken".into(),
             because: too_much.because,
             try_this: too_much.try_this,
-        }))
+        })
     }
 
-    fn change_plan(
-        &mut self,
-        plan: Plan,
-        to: Option<oneshot::Sender<Result<PlanState, PutRefused>>>,
-    ) {
+    pub(crate) fn change_plan(&mut self, plan: Plan, then: Then) {
         let leaving = self.kept.iter().filter(|(name, _)| !plan.instances.contains_key(name));
         let stored = Stored {
             generation: self.generation() + 1,
@@ -111,13 +125,13 @@ impl Agent {
             inherited: host::inherited(&plan, |name| std::env::var(name).ok()),
             plan,
         };
-        self.change = Some(Change { to });
+        self.change = Some(Change { then });
         self.do_job(Job::Apply(Box::new(stored)));
     }
 
     /// Takes note of a plan that is on disk now, or is not.
     pub(crate) fn applied(&mut self, stored: Stored, wanted: Result<AllWanted, io::Error>) {
-        let to = self.change.take().and_then(|change| change.to);
+        let then = self.change.take().map_or(Then::Nobody, |change| change.then);
         let wanted = match wanted {
             Ok(wanted) => wanted,
             Err(error) => {
@@ -125,12 +139,16 @@ impl Agent {
                 if let Some(down) = &mut self.down {
                     down.deadline = Instant::now();
                 }
-                let refused = PutRefused::NotStored(Refusal {
+                let refusal = Refusal {
                     what: "the plan was not taken".into(),
                     because: format!("plan.json could not be written: {error}"),
                     try_this: "look at the disk of the host; nothing was changed".into(),
-                });
-                drop(to.map(|to| to.send(Err(refused))));
+                };
+                match then {
+                    Then::Nobody => (),
+                    Then::Put(to) => drop(to.send(Err(PutRefused::NotStored(refusal)))),
+                    Then::Rollout(to) => self.rollout_done(to, Err(refusal)),
+                }
                 return;
             }
         };
@@ -157,9 +175,19 @@ impl Agent {
         self.troubles.remove("plan.json");
         self.wanted = wanted;
         self.resolve_at = None;
-        self.stored = Some(stored);
-        let state = self.plan_state();
-        drop(to.map(|to| to.send(Ok(state))));
+        match then {
+            Then::Nobody => self.stored = Some(stored),
+            Then::Put(to) => {
+                let entry = NewEntry::put(&stored.plan);
+                self.stored = Some(stored);
+                self.do_job(Job::Record(Box::new(entry)));
+                drop(to.send(Ok(self.plan_state())));
+            }
+            Then::Rollout(to) => {
+                self.stored = Some(stored);
+                self.rollout_done(to, Ok(()));
+            }
+        }
     }
 
     /// Begins to go down, or joins those who wait for it.
@@ -193,7 +221,7 @@ impl Agent {
                 instances: BTreeMap::new(),
             },
         };
-        self.change_plan(plan, None);
+        self.change_plan(plan, Then::Nobody);
     }
 
     /// Answers those who wait for the host to be down, when it is or its time is over.

@@ -32,6 +32,7 @@ use crate::kit;
 use crate::layout::Layout;
 use crate::message::{MESSAGES_MAX, Message};
 use crate::plan_change::instances_max;
+use crate::rollout::{ROLLOUT_FORMAT, Rollout};
 use crate::status::Own;
 use crate::store::{self, Found};
 
@@ -219,6 +220,7 @@ fn agent(
         unstarted: BTreeMap::new(),
         change: None,
         down: None,
+        rollout: Rollout::default(),
         ended: None,
         links: 0,
         fronts: BTreeMap::new(),
@@ -230,17 +232,7 @@ fn agent(
         let trouble = format!("accounts.json is damaged ({why}); the owners of `data` stand in");
         agent.note_damage("accounts.json", 0, &why, trouble);
     }
-    match found {
-        Found::Absent => (),
-        Found::Damaged { why, bytes } => {
-            let trouble = format!(
-                "plan.json is damaged ({why}): what runs is kept, nothing is stopped, until a new \
-                 plan comes"
-            );
-            agent.note_damage("plan.json", bytes, &why, trouble);
-        }
-        Found::Whole(stored) => agent.stored = Some(stored),
-    }
+    remember(&mut agent, found);
     if stead_proc::is_root()
         && let Some(closed) = agent.layout.closed_above()
     {
@@ -252,6 +244,29 @@ fn agent(
         agent.troubles.insert("root".into(), trouble);
     }
     Ok(agent)
+}
+
+/// What the disk says of its plan and of rollouts.
+fn remember(agent: &mut Agent, found: Found<store::Stored>) {
+    match found {
+        Found::Absent => (),
+        Found::Damaged { why, bytes } => {
+            let trouble = format!(
+                "plan.json is damaged ({why}): what runs is kept, nothing is stopped, until a new \
+                 plan comes"
+            );
+            agent.note_damage("plan.json", bytes, &why, trouble);
+        }
+        Found::Whole(stored) => agent.stored = Some(stored),
+    }
+    match store::read(&agent.layout.rollout(), ROLLOUT_FORMAT) {
+        Found::Absent => (),
+        Found::Damaged { why, bytes } => {
+            let trouble = format!("rollout.json is damaged ({why}): the next rollout begins anew");
+            agent.note_damage("rollout.json", bytes, &why, trouble);
+        }
+        Found::Whole(remembered) => agent.rollout = Rollout::new(remembered),
+    }
 }
 
 impl Agent {

@@ -80,6 +80,7 @@ fn instance(view: &View, usage: Option<Usage>, meter: &mut Meter) -> InstanceSta
         keeper_pid: view.keeper_pid,
         notes: view.notes.clone(),
         rejected: view.rejected.clone(),
+        current: view.current,
         log: report.map_or_else(LogStatus::default, |report| LogStatus {
             stored_bytes: report.log.stored_bytes,
             dropped_bytes: report.log.dropped_bytes,

@@ -30,6 +30,8 @@ pub(crate) struct View {
     pub(crate) next: Option<WallMs>,
     pub(crate) notes: Vec<String>,
     /// Why the run by the plan's launch did not take the place of the one that is up.
+    /// It goes by what the plan says now.
+    pub(crate) current: bool,
     pub(crate) rejected: Option<String>,
 }
 

@@ -176,6 +176,7 @@ mod tests {
 
     fn status(phase: &str, run: u64, notes: &[&str]) -> InstanceStatus {
         InstanceStatus {
+            current: true,
             name: "a.0".into(),
             service: "a".into(),
             index: 0,

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod preflight;
 pub mod probe;
 pub mod reconcile;
+pub mod rollout;
 pub mod sandbox;
 pub mod schedule;
 pub mod signal;

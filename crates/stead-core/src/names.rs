@@ -91,6 +91,10 @@ name! {
     HostName
 }
 name! {
+    /// What tells one rollout from every other, by the rule of [`FleetName`].
+    RolloutId
+}
+name! {
     /// The name of a service, by the rule of [`FleetName`].
     ///
     /// It becomes a file name, a cgroup name, a systemd unit name and a Windows service name, so

@@ -133,7 +133,8 @@ fn hosts(
     let entries = raw.value().map_or(&[][..], |Named(entries)| entries);
     if entries.is_empty() {
         let name: HostName = "local".parse().expect("it is a good name");
-        let host = Host { name: name.clone(), address: Address::Local, os: here };
+        let host =
+            Host { name: name.clone(), address: Address::Local, os: here, root: None, sudo: false };
         return BTreeMap::from([(name, host)]);
     }
     too_many(entries, HOSTS_MAX, "hosts", reader);
@@ -179,7 +180,9 @@ fn host(entry: &Entry<HostName, RawHost>, here: Os, reader: &mut Reader<'_>) -> 
         let try_this = format!("`os = \"{}\"`, or the address of the other machine", here.as_str());
         reader.push(Problem::new(said.span.clone(), what, because, try_this));
     }
-    Host { name, address, os }
+    let root = raw.and_then(|raw| raw.root.value()).map(|root| root.0.clone());
+    let sudo = raw.and_then(|raw| raw.sudo.value()).copied().unwrap_or(false);
+    Host { name, address, os, root, sudo }
 }
 
 /// The hosts of a service: those it names, or all.

@@ -33,6 +33,8 @@ pub struct Host {
     pub(crate) name: HostName,
     pub(crate) address: Address,
     pub(crate) os: Os,
+    pub(crate) root: Option<String>,
+    pub(crate) sudo: bool,
 }
 
 /// How a host is reached.
@@ -306,6 +308,16 @@ impl Host {
 
     pub fn os(&self) -> Os {
         self.os
+    }
+
+    /// The folder of all of stead's state there; as by default there, if none.
+    pub fn root(&self) -> Option<&str> {
+        self.root.as_deref()
+    }
+
+    /// Whether who logs in becomes root by `sudo`.
+    pub fn sudo(&self) -> bool {
+        self.sudo
     }
 }
 

@@ -309,6 +309,30 @@ impl FromText for Account {
 }
 
 /// How a host is reached.
+/// A folder on a host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct HostRoot(pub String);
+
+impl FromText for HostRoot {
+    const WANTED: &'static str = "a folder, from `/` on";
+    const EXAMPLE: &'static str = "/srv/stead";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let is_plain = |part: &str| !matches!(part, "." | "..");
+        if !text.starts_with('/') {
+            let meant = (!text.is_empty()).then(|| format!("/{}", text.trim_start_matches("./")));
+            return Err(Bad::new(
+                "where a relative folder is on another host, nobody knows",
+                meant,
+            ));
+        }
+        if !text.split('/').all(is_plain) || text.contains(char::is_control) {
+            return Err(Bad::new("it must name the folder itself, without `..`", None));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
 impl FromText for Address {
     const WANTED: &'static str = "an address for ssh, or `local`";
     const EXAMPLE: &'static str = "deploy@10.0.0.11";

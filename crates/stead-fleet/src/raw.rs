@@ -12,8 +12,8 @@ use toml::de::DeValue;
 
 use crate::fleet::{Address, Os};
 use crate::leaf::{
-    Account, Argv, Build, EnvName, EnvValue, FilePath, HttpPath, IpText, LineText, PortName,
-    ReloadSignal, StopSignal, Text,
+    Account, Argv, Build, EnvName, EnvValue, FilePath, HostRoot, HttpPath, IpText, LineText,
+    PortName, ReloadSignal, StopSignal, Text,
 };
 use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size};
 use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, table};
@@ -54,6 +54,11 @@ table! {
         address: Address,
         /// Its system: `linux` if it is left out, for `local` the one of this machine.
         os: Os,
+        /// The folder of all of stead's state there, from `/` on; as by default there, if it is
+        /// left out.
+        root: HostRoot,
+        /// Whether who logs in becomes root by `sudo`, which must not ask for a password.
+        sudo: bool,
     }
 }
 

@@ -68,6 +68,9 @@ pub struct InstanceStatus {
     /// Why the run by the plan's spec failed to take the place of the one that runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
+    /// Whether it goes by what the plan says now; not while a change is yet to be taken up.
+    #[serde(default)]
+    pub current: bool,
     pub log: LogStatus,
 }
 

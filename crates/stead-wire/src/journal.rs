@@ -109,6 +109,14 @@ pub enum Event {
         fleet: String,
         instances: u32,
     },
+    /// A rollout has come to another stage on this host.
+    Rollout {
+        epoch: u64,
+        who: String,
+        stage: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
     /// The run is ready to work, by its own word or its probes.
     Ready {
         run: u64,

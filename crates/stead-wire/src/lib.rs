@@ -10,6 +10,8 @@ pub mod front;
 pub mod journal;
 pub mod keeper;
 pub mod log;
+pub mod rollout;
+pub mod ship;
 
 /// A moment by the wall clock: milliseconds since 1970-01-01 UTC.
 pub type WallMs = u64;

@@ -47,25 +47,33 @@ pub(crate) fn run(ctx: &Context, args: AgentRunArgs) -> Result<(), Failure> {
     stead_agent::run(options).map(|_ended| ()).map_err(|source| Failure::Agent { source })
 }
 
+/// How long an agent lives that is started in the background.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lasts {
+    Always,
+    /// Until all that it keeps was told to go down and has.
+    UntilDown,
+}
+
+/// Starts an agent of this very program for this root, and returns once it answers.
+pub(crate) async fn start_own(client: &Client) -> Result<(), Failure> {
+    let own = std::env::current_exe();
+    let own = own.map_err(|error| failed(error, &client.root().join("agent.log"), 0))?;
+    start(client, &own, Lasts::UntilDown).await
+}
+
 /// Starts an agent for this root in the background, and returns once it answers.
-pub(crate) async fn start(client: &Client) -> Result<(), Failure> {
-    let keeper = keeper_program()?;
+pub(crate) async fn start(client: &Client, program: &Path, lasts: Lasts) -> Result<(), Failure> {
     let root = client.root();
     let log = root.join("agent.log");
     // What is in the log already is not about this start.
     let log_from = std::fs::metadata(&log).map_or(0, |there| there.len());
-    let own = std::env::current_exe().map_err(|error| failed(error, &log, log_from))?;
-    let args = [
-        OsString::from("agent"),
-        "run".into(),
-        "--root".into(),
-        root.into(),
-        "--until-down".into(),
-        "--keeper".into(),
-        keeper.into(),
-    ];
+    let mut args = vec![OsString::from("agent"), "run".into(), "--root".into(), root.into()];
+    if lasts == Lasts::UntilDown {
+        args.extend(["--until-down".into(), "--keeper".into(), keeper_program()?.into()]);
+    }
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-    let pid = stead_proc::spawn_detached(&own, &args, Some(&log))
+    let pid = stead_proc::spawn_detached(program, &args, Some(&log))
         .map_err(|error| failed(error, &log, log_from))?;
     answers(client, pid, &log, log_from).await
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use stead_core::rollout::Wave;
 use stead_core::signal::Signal;
 use stead_core::units::parse_duration;
 
@@ -51,6 +52,14 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Show what `up` would change, and why; changes nothing
     Plan(PlanArgs),
+    /// Bring the fleet to all its hosts, over SSH: everywhere, or nowhere
+    ///
+    /// Every host is given what it needs before any is switched. Then hosts are switched wave by
+    /// wave; what does not become ready, crashes or is interrupted brings back every host that was
+    /// switched. A host that hears nothing for two minutes takes a switch back by itself.
+    Deploy(DeployArgs),
+    /// Show what ran when on each host of the fleet, and who brought it there
+    History(HistoryArgs),
     /// Show every instance: phase, pid, restarts, memory, CPU, release
     Status(StatusArgs),
     /// Write a fleet file from systemd units, PM2, NSSM, WinSW or a Procfile
@@ -90,6 +99,9 @@ pub(crate) enum Command {
         /// The folder; it is made if it is not there
         dir: Option<PathBuf>,
     },
+    /// Be the far end of the way to this host
+    #[command(hide = true)]
+    Relay,
     /// Print the JSON schema of the fleet file
     #[command(hide = true)]
     Schema,
@@ -113,6 +125,57 @@ pub(crate) struct UpArgs {
     /// How long everything may take to be up
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) wait: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeployArgs {
+    /// The fleet file
+    #[arg(default_value = FLEET_FILE)]
+    pub(crate) file: PathBuf,
+
+    /// How many hosts are switched before all others
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) canary: usize,
+
+    /// How many hosts are switched at a time after that: a count, or like `25%`
+    #[arg(long, value_name = "N", default_value = "25%", value_parser = parse_wave)]
+    pub(crate) wave: Wave,
+
+    /// How long everything must have been well on a host before the next wave
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) bake: Duration,
+
+    /// How long everything may take to be ready on a host
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) ready_within: Duration,
+}
+
+fn parse_wave(text: &str) -> Result<Wave, String> {
+    let (number, is_percent) = match text.strip_suffix('%') {
+        Some(number) => (number, true),
+        None => (text, false),
+    };
+    match number.parse::<u32>() {
+        Ok(percent @ 1..=100) if is_percent => {
+            Ok(Wave::Percent(u8::try_from(percent).expect("100 fits")))
+        }
+        Ok(count @ 1..) if !is_percent => Ok(Wave::Count(count)),
+        _ => Err("write a number of hosts, or a share of all like `25%`".into()),
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HistoryArgs {
+    /// Only what is about this service
+    pub(crate) service: Option<String>,
+
+    /// The fleet file
+    #[arg(long, value_name = "FILE", default_value = FLEET_FILE)]
+    pub(crate) file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -283,6 +346,9 @@ pub(crate) enum AgentCommand {
     /// Services run on while an agent is installed, upgraded or removed. An upgrade whose agent
     /// does not answer is taken back.
     Install,
+    /// Print which programs these are
+    #[command(hide = true)]
+    Kit,
     /// Take the agent out of systemd; what it keeps runs on
     Uninstall,
     /// Go back to the programs of before

@@ -1,17 +1,22 @@
-//! The agent's API from this side: HTTP over its local socket, one connection per request.
+//! The agent's API from this side: HTTP over its local socket, one connection per request, or over
+//! the one connection that leads to another host.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stead_wire::api::Refusal;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 
 use crate::failure::Failure;
 
@@ -22,15 +27,38 @@ const ANSWER_LEN_MAX: usize = 64 << 20;
 /// The longest line of a stream, in bytes: a line of output in JSON is at most six times as long.
 const LINE_LEN_MAX: usize = 16 << 20;
 
-/// One agent, by its socket.
+/// One agent, by its socket or by the way to its host.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     root: PathBuf,
+    /// The connection that every request goes over, one after the other; else each has its own.
+    kept: Option<Arc<Mutex<SendRequest<Full<Bytes>>>>>,
 }
 
 impl Client {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), kept: None }
+    }
+
+    /// An agent that is reached by a stream alone; `root` is its root on that host.
+    pub(crate) async fn over<S>(stream: S, root: &Path) -> Result<Self, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let lost = |error: hyper::Error| Failure::AgentLost { source: error.into() };
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        // It ends with the stream.
+        tokio::spawn(connection);
+        Ok(Self { root: root.into(), kept: Some(Arc::new(Mutex::new(sender))) })
+    }
+
+    /// Whether requests can still go over the connection that all go over.
+    pub(crate) fn is_open(&self) -> bool {
+        let is_closed = |kept: &Arc<Mutex<SendRequest<_>>>| {
+            // One that is in use is there.
+            kept.try_lock().is_ok_and(|sender| sender.is_closed())
+        };
+        !self.kept.as_ref().is_some_and(is_closed)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -71,6 +99,16 @@ impl Client {
         whole(self.send(Method::POST, path, to_json(body), time).await?).await
     }
 
+    /// Sends bytes and takes a value back, within a time that grows with their number.
+    pub(crate) async fn put_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Bytes,
+        time: Duration,
+    ) -> Result<T, Failure> {
+        whole(self.send(Method::PUT, path, body, time).await?).await
+    }
+
     /// Asks for newline-delimited values, which may go on for ever.
     pub(crate) async fn lines(&self, path: &str) -> Result<Lines, Failure> {
         let answer = self.send(Method::GET, path, Bytes::new(), ANSWER_WAIT).await?;
@@ -85,31 +123,24 @@ impl Client {
         time: Duration,
     ) -> Result<Response<Incoming>, Failure> {
         let silent = |_| Failure::AgentSilent { waited_s: time.as_secs() };
-        let answer = tokio::time::timeout(time, self.exchange(method, path, body));
+        let request = request(method, path, body);
+        let answer = tokio::time::timeout(time, self.exchange(request));
         let answer = answer.await.map_err(silent)??;
         if answer.status().is_success() { Ok(answer) } else { Err(refused(answer).await) }
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+        let lost = |error: hyper::Error| Failure::AgentLost { source: error.into() };
+        if let Some(kept) = &self.kept {
+            let mut sender = kept.lock().await;
+            sender.ready().await.map_err(lost)?;
+            return sender.send_request(request).await.map_err(lost);
+        }
         let socket = self.root.join("agent.sock");
         let stream = UnixStream::connect(&socket).await.map_err(|error| self.unreachable(error))?;
-        let lost = |error: hyper::Error| Failure::AgentLost { source: error.into() };
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-        let (mut sender, connection) = handshake.await.map_err(lost)?;
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(lost)?;
         // It ends by itself once the answer is read or let go.
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "stead")
-            .header("content-type", "application/json")
-            .body(Full::new(body))
-            .expect("paths are made of names and encoded texts");
         sender.send_request(request).await.map_err(lost)
     }
 
@@ -182,6 +213,16 @@ pub(crate) fn encode(text: &str) -> String {
         }
     }
     encoded
+}
+
+fn request(method: Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "stead")
+        .header("content-type", "application/json")
+        .body(Full::new(body))
+        .expect("paths are made of names and encoded texts")
 }
 
 fn to_json<B: Serialize>(body: &B) -> Bytes {

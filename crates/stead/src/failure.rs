@@ -1,5 +1,7 @@
 //! Everything that can stop a command, and how it is told: what, because, try.
 
+mod fleet;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
@@ -9,6 +11,7 @@ use stead_agent::AgentError;
 use stead_core::names::FleetName;
 use stead_wire::api::Refusal;
 
+pub(crate) use self::fleet::FleetFailure;
 use crate::exit::Exit;
 use crate::fleet_file::Part;
 use crate::release::PackError;
@@ -44,6 +47,8 @@ pub(crate) enum Failure {
     Import { from: String, why: String },
     #[error("could not {step}")]
     Install { step: String, why: String },
+    #[error(transparent)]
+    Fleet(#[from] FleetFailure),
     #[error("`{file}` is not a valid fleet file")]
     FleetFile { file: String, rendered: String },
     #[error("the fleet file `{}` cannot be read", path.display())]
@@ -98,6 +103,7 @@ impl Failure {
             | Self::AgentMissing { .. }
             | Self::AgentSilent { .. }
             | Self::AgentStart { .. } => Exit::Unreachable,
+            Self::Fleet(failure) => failure.exit(),
             Self::Build { .. } | Self::NotThere { .. } | Self::NothingRuns { .. } => Exit::NotReady,
             Self::ActRefused { .. }
             | Self::Agent { .. }
@@ -150,7 +156,7 @@ impl Failure {
             }
             Self::OtherFleet { .. } => vec!["an agent obeys one plan".into()],
             Self::NoLocalHost | Self::RemoteHost { .. } => {
-                vec!["deploying over SSH is not there yet; `up` acts on this machine only".into()]
+                vec!["`up` acts on this machine only".into()]
             }
             Self::UnknownName { known, .. } if known.is_empty() => {
                 vec!["the fleet has no instances".into()]
@@ -170,6 +176,8 @@ impl Failure {
             | Self::Pack { .. }
             | Self::Root { .. }
             | Self::Runtime { .. } => Vec::new(),
+            // It has told its own causes.
+            Self::Fleet(failure) => return failure.because(),
         };
         let mut source = self.source();
         while let Some(cause) = source {
@@ -229,7 +237,7 @@ impl Failure {
             }
             Self::Pack { source, part, .. } => return source.try_this(part.field()),
             Self::NoLocalHost | Self::RemoteHost { .. } => {
-                "take the host's `address` out to run it here, or run `up` on that machine"
+                "`stead deploy` brings it to its hosts; without its `address` it runs here"
             }
             Self::Root { .. } => "name a folder that is yours with `--root DIR`",
             Self::UnknownName { near: Some(near), .. } => {
@@ -245,8 +253,14 @@ impl Failure {
             | Self::OutputClosed
             | Self::Runtime { .. }
             | Self::UnknownName { near: None, .. } => return None,
+            Self::Fleet(failure) => return failure.try_this(),
         };
         Some(text.into())
+    }
+
+    /// All of it in one line, for where another one is told.
+    pub(crate) fn whole(&self) -> String {
+        [vec![self.to_string()], self.because()].concat().join(": ")
     }
 
     /// The whole of it for people; empty for what is no error to them.

@@ -14,6 +14,7 @@ use stead_fleet::{
 use tokio::process::Command;
 
 use crate::failure::Failure;
+use crate::names;
 use crate::release::{PackError, Release, Source};
 use crate::root;
 use crate::screen::{Paint, Screen, Tone};
@@ -92,14 +93,21 @@ impl Part {
         }
     }
 
+    pub(crate) fn folder_name(self) -> &'static str {
+        match self {
+            Self::Config => "configs",
+            Self::Files => "releases",
+        }
+    }
+
     /// The folder below the root that it is packed into, made if it is not there. Services read
     /// their releases there, and have copies of their configurations elsewhere.
     fn folder(self, root: &Path) -> io::Result<PathBuf> {
-        let (name, mode) = match self {
-            Self::Config => ("configs", root::CLOSED),
-            Self::Files => ("releases", root::PASS_THROUGH),
+        let mode = match self {
+            Self::Config => root::CLOSED,
+            Self::Files => root::PASS_THROUGH,
         };
-        let folder = root.join(name);
+        let folder = root.join(self.folder_name());
         root::make_folder(&folder, mode)?;
         Ok(folder)
     }
@@ -153,6 +161,15 @@ impl FleetFile {
         Ok(())
     }
 
+    /// Refuses the name of a service that the fleet has not.
+    pub(crate) fn known_service(&self, name: &str) -> Result<(), Failure> {
+        let known: BTreeSet<&str> = self.fleet.services().map(|it| it.name().as_str()).collect();
+        if known.contains(name) {
+            return Ok(());
+        }
+        Err(names::unknown(name, &known, std::iter::empty()))
+    }
+
     /// Where in the file a byte is: `stead.toml:12:9`.
     fn place(&self, at: usize) -> String {
         let before = self.text.get(..at).unwrap_or("");
@@ -169,7 +186,15 @@ impl<'a> LocalFleet<'a> {
 
     /// Runs every build once, in the folder of the fleet file; what they say is shown.
     pub(crate) async fn build(&self, screen: &mut Screen) -> Result<(), Failure> {
-        let mut built = BTreeSet::new();
+        self.build_new(screen, &mut BTreeSet::new()).await
+    }
+
+    /// As [`LocalFleet::build`], without those that were built before.
+    pub(crate) async fn build_new(
+        &self,
+        screen: &mut Screen,
+        built: &mut BTreeSet<&'a str>,
+    ) -> Result<(), Failure> {
         for (service, program) in self.programs() {
             let Some(command) = program.build().filter(|command| built.insert(*command)) else {
                 continue;

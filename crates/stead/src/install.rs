@@ -5,18 +5,19 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use stead_wire::api::Status;
+use stead_wire::ship::Installed;
 use tokio::time::{Instant, sleep};
 
 use crate::Context;
-use crate::agent;
+use crate::agent::{self, Lasts};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::kit::{Kit, KitPlaces, switch};
 
 const UNIT: &str = "stead-agent.service";
 
@@ -29,14 +30,12 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// When the timer takes it back, should this command die meanwhile.
 const REVERT_AFTER: &str = "60s";
 
-/// Programs that belong together.
-const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-front"];
-
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where everything is.
 struct Places {
     root: PathBuf,
+    kits: KitPlaces,
     unit: PathBuf,
     is_root: bool,
 }
@@ -47,7 +46,7 @@ fn failed(step: &str, why: impl ToString) -> Failure {
 
 impl Places {
     fn find(root: &Path) -> Result<Self, Failure> {
-        if !Path::new("/run/systemd/system").exists() {
+        if !has_systemd() {
             return Err(failed("find systemd", "this machine was not booted by it"));
         }
         let is_root = stead_proc::is_root();
@@ -56,19 +55,8 @@ impl Places {
             (false, Some(home)) => Path::new(&home).join(".config/systemd/user"),
             (false, None) => return Err(failed("find the folder of units", "HOME is not set")),
         };
-        Ok(Self { root: root.to_owned(), unit: folder.join(UNIT), is_root })
-    }
-
-    fn programs(&self) -> PathBuf {
-        self.root.join("programs")
-    }
-
-    fn current(&self) -> PathBuf {
-        self.programs().join("current")
-    }
-
-    fn previous(&self) -> PathBuf {
-        self.programs().join("previous")
+        let (root, kits) = (root.to_owned(), KitPlaces::below(root));
+        Ok(Self { root, kits, unit: folder.join(UNIT), is_root })
     }
 
     fn systemctl(&self, args: &[&str]) -> Result<(), Failure> {
@@ -91,7 +79,7 @@ impl Places {
 
     fn unit_text(&self) -> String {
         let wanted_by = if self.is_root { "multi-user.target" } else { "default.target" };
-        let (program, root) = (self.current().join("stead"), self.root.display());
+        let (program, root) = (self.kits.current().join("stead"), self.root.display());
         format!(
             "# Written by `stead agent install`, which writes it anew.\n\
              [Unit]\n\
@@ -122,23 +110,91 @@ impl Places {
 pub(crate) async fn install(ctx: &mut Context) -> Result<(), Failure> {
     let client = ctx.client()?;
     let places = Places::find(client.root())?;
-    let digest = put_programs(&places)?;
-    let before = fs::read_link(places.current()).ok();
-    let is_same = before.as_deref() == Some(Path::new(&digest));
-    let had_unit = places.unit.exists();
-    write_unit(&places)?;
-    if had_unit && !is_same && before.is_some() {
-        upgrade(&places, &client, &digest).await?;
-        return ctx.screen.write(&format!("the agent was upgraded to {digest}; services ran on\n"));
+    let kit = Kit::own()?;
+    let installed = with_systemd(&places, &client, &kit).await?;
+    let (digest, unit) = (kit.digest(), places.unit.display());
+    ctx.screen.write(&match installed {
+        Installed::Upgraded => format!("the agent was upgraded to {digest}; services ran on\n"),
+        Installed::Fresh | Installed::Later | Installed::Same => {
+            format!("the agent runs as {UNIT}, from the boot on\n  unit {unit}\n")
+        }
+    })
+}
+
+/// Sees to it that an agent of this version looks after a root, unless a later one does: as a
+/// service where systemd is, else as a process of its own.
+pub(crate) async fn make_current(client: &Client) -> Result<Installed, Failure> {
+    let kit = Kit::own()?;
+    if let Ok(status) = client.get::<Status>("/v1/status").await
+        && is_later(&status.agent.version, env!("CARGO_PKG_VERSION"))
+    {
+        return Ok(Installed::Later);
     }
-    switch(&places.current(), Path::new(&digest))?;
+    match has_systemd() {
+        true => with_systemd(&Places::find(client.root())?, client, &kit).await,
+        false => without_systemd(client, &kit).await,
+    }
+}
+
+fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").exists()
+}
+
+/// Whether one version follows another: by numbers, part by part.
+fn is_later(one: &str, other: &str) -> bool {
+    let numbers = |version: &str| {
+        let parts = version.split(['.', '-', '+']).map_while(|part| part.parse::<u64>().ok());
+        parts.collect::<Vec<_>>()
+    };
+    numbers(one) > numbers(other)
+}
+
+async fn with_systemd(places: &Places, client: &Client, kit: &Kit) -> Result<Installed, Failure> {
+    kit.put(&places.kits)?;
+    let before = places.kits.current_kit();
+    let is_same = before.as_deref() == Some(Path::new(kit.digest()));
+    let had_unit = places.unit.exists();
+    write_unit(places)?;
+    if had_unit && !is_same && before.is_some() {
+        upgrade(places, client, kit.digest()).await?;
+        return Ok(Installed::Upgraded);
+    }
+    switch(&places.kits.current(), Path::new(kit.digest()))?;
     if !had_unit {
-        end_unmanaged(&client).await?;
+        end_unmanaged(client).await?;
     }
     places.systemctl(&["enable", "--now", UNIT])?;
-    answers(&client).await?;
-    let unit = places.unit.display();
-    ctx.screen.write(&format!("the agent runs as {UNIT}, from the boot on\n  unit {unit}\n"))
+    answers(client).await?;
+    Ok(if had_unit { Installed::Same } else { Installed::Fresh })
+}
+
+async fn without_systemd(client: &Client, kit: &Kit) -> Result<Installed, Failure> {
+    let places = KitPlaces::below(client.root());
+    kit.put(&places)?;
+    let before = places.current_kit();
+    let is_same = before.as_deref() == Some(Path::new(kit.digest()));
+    let is_there = match client.get::<Status>("/v1/status").await {
+        Ok(_) if is_same => return Ok(Installed::Same),
+        Ok(_) => true,
+        Err(Failure::AgentMissing { .. }) => false,
+        Err(other) => return Err(other),
+    };
+    if let Some(before) = before.as_deref().filter(|_| !is_same) {
+        switch(&places.previous(), before)?;
+    }
+    switch(&places.current(), Path::new(kit.digest()))?;
+    if is_there {
+        end_unmanaged(client).await?;
+    }
+    let begun = agent::start(client, &places.program(Path::new("current")), Lasts::Always).await;
+    let Err(error) = begun else {
+        return Ok(if is_there { Installed::Upgraded } else { Installed::Fresh });
+    };
+    let Some(before) = before.filter(|_| is_there && !is_same) else { return Err(error) };
+    end_unmanaged(client).await?;
+    switch(&places.current(), &before)?;
+    agent::start(client, &places.program(Path::new("current")), Lasts::Always).await?;
+    Err(failed("start the new agent; the one of before is back", error.because().join(": ")))
 }
 
 /// Takes the agent out of systemd. Services and keepers run on.
@@ -161,9 +217,9 @@ pub(crate) fn uninstall(ctx: &mut Context) -> Result<(), Failure> {
 pub(crate) fn revert(ctx: &mut Context) -> Result<(), Failure> {
     let client = ctx.client()?;
     let places = Places::find(client.root())?;
-    let previous = fs::read_link(places.previous());
+    let previous = fs::read_link(places.kits.previous());
     let previous = previous.map_err(|error| failed("find the programs of before", error))?;
-    switch(&places.current(), &previous)?;
+    switch(&places.kits.current(), &previous)?;
     places.systemctl(&["restart", "--no-block", UNIT])
 }
 
@@ -174,10 +230,10 @@ pub(crate) fn starts_at_boot(root: &Path) -> Option<bool> {
 }
 
 async fn upgrade(places: &Places, client: &Client, digest: &str) -> Result<(), Failure> {
-    let before = fs::read_link(places.current());
+    let before = fs::read_link(places.kits.current());
     let before = before.map_err(|error| failed("find the programs of before", error))?;
-    switch(&places.previous(), &before)?;
-    let old = places.programs().join(&before).join("stead");
+    switch(&places.kits.previous(), &before)?;
+    let old = places.kits.program(&before);
     let (old, root) = (old.to_string_lossy(), places.root.to_string_lossy());
     // One that is left from a command that died is in the way.
     let _ = places.systemctl(&["stop", &format!("{REVERT}.timer")]);
@@ -185,67 +241,20 @@ async fn upgrade(places: &Places, client: &Client, digest: &str) -> Result<(), F
     let unit = format!("--unit={REVERT}");
     let again = [&after, &unit, "--collect", "--quiet", &old, "--root", &root, "agent", "revert"];
     places.ask("systemd-run", &again)?;
-    switch(&places.current(), Path::new(digest))?;
+    switch(&places.kits.current(), Path::new(digest))?;
     let begun = async {
         places.systemctl(&["restart", UNIT])?;
         answers(client).await
     };
     let begun = begun.await;
     if begun.is_err() {
-        switch(&places.current(), &before)?;
+        switch(&places.kits.current(), &before)?;
         places.systemctl(&["restart", UNIT])?;
     }
     places.systemctl(&["stop", &format!("{REVERT}.timer")])?;
     begun.map_err(|error| {
         failed("start the new agent; the one of before is back", error.because().join(": "))
     })
-}
-
-/// Copies this very program and those beside it into the root, under their digest.
-fn put_programs(places: &Places) -> Result<String, Failure> {
-    let at = |error: io::Error| failed("copy the programs", error);
-    let own = std::env::current_exe().map_err(at)?;
-    let keeper = agent::keeper_program()?;
-    let mut digest = blake3::Hasher::new();
-    let mut all = Vec::new();
-    for name in PROGRAMS {
-        let from = match name {
-            "stead" => own.clone(),
-            name => keeper.with_file_name(name),
-        };
-        let bytes = fs::read(&from).map_err(|error| {
-            failed("copy the programs", format!("`{}`: {error}", from.display()))
-        })?;
-        digest.update(&bytes);
-        all.push((name, bytes));
-    }
-    let digest = digest.finalize().to_hex()[..16].to_owned();
-    let folder = places.programs().join(&digest);
-    fs::create_dir_all(&folder).map_err(at)?;
-    for (name, bytes) in all {
-        let path = folder.join(name);
-        if fs::read(&path).ok().as_deref() == Some(&bytes) {
-            continue;
-        }
-        let new = folder.join(format!("{name}.new"));
-        fs::write(&new, bytes).map_err(at)?;
-        stead_proc::set_mode(&new, 0o755).map_err(at)?;
-        fs::File::open(&new).and_then(|file| file.sync_all()).map_err(at)?;
-        fs::rename(&new, path).map_err(at)?;
-    }
-    Ok(digest)
-}
-
-/// Points a link at something else, at once.
-fn switch(link: &Path, to: &Path) -> Result<(), Failure> {
-    let at = |error: io::Error| failed("switch the programs", error);
-    let new = link.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
-        _ => (),
-    }
-    symlink(to, &new).map_err(at)?;
-    fs::rename(&new, link).map_err(at)
 }
 
 fn write_unit(places: &Places) -> Result<(), Failure> {
@@ -293,6 +302,25 @@ async fn answers(client: &Client) -> Result<(), Failure> {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= until => return Err(error),
             Err(_) => sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_later_by_its_numbers() {
+        for (one, other, is_so) in [
+            ("0.1.0", "0.1.0", false),
+            ("0.1.1", "0.1.0", true),
+            ("0.10.0", "0.9.9", true),
+            ("1.0.0", "0.9.9", true),
+            ("0.1.0", "0.1.1", false),
+            ("", "0.1.0", false),
+        ] {
+            assert_eq!(is_later(one, other), is_so, "{one} after {other}");
         }
     }
 }

@@ -4,18 +4,24 @@ mod act;
 mod agent;
 mod args;
 mod client;
+mod deploy;
 mod exec;
 mod exit;
 mod failure;
 mod fleet_file;
+mod history;
+mod hosts;
 mod import;
 mod install;
 mod interrupts;
+mod kit;
 mod manual;
 mod moment;
 mod names;
 mod plan;
 mod progress;
+mod reach;
+mod relay;
 mod release;
 mod render;
 mod root;
@@ -78,18 +84,24 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Agent(AgentCommand::Run(args)) => agent::run(ctx, args),
         Command::Agent(AgentCommand::Install) => wait_for(install::install(ctx)),
+        Command::Agent(AgentCommand::Kit) => {
+            ctx.screen.write(&format!("{}\n", kit::Kit::own()?.digest()))
+        }
         Command::Agent(AgentCommand::Uninstall) => install::uninstall(ctx),
         Command::Agent(AgentCommand::Revert) => install::revert(ctx),
         Command::Agent(AgentCommand::Status { json }) => wait_for(show::agent(ctx, json)),
         Command::Completions { shell } => manual::completions(&mut ctx.screen, shell),
+        Command::Deploy(args) => attend(async |ints| deploy::deploy(ctx, ints, args).await),
         Command::Down(args) => attend(async |ints| act::down(ctx, ints, args.wait).await),
         Command::Events(args) => wait_for(show::events(ctx, args)),
         Command::Exec(args) => exec::exec(ctx, &args),
+        Command::History(args) => wait_for(history::history(ctx, args)),
         Command::Import(args) => import::import(ctx, &args),
         Command::Logs(args) => wait_for(show::logs(ctx, args)),
         Command::Man { dir } => manual::pages(&mut ctx.screen, dir.as_deref()),
         Command::Openapi => ctx.screen.json(&stead_agent::openapi()),
         Command::Plan(args) => wait_for(plan::plan(ctx, args)),
+        Command::Relay => wait_for(relay::relay(ctx.client()?)),
         Command::Reload(args) => wait_for(act::reload(ctx, args)),
         Command::Restart(args) => wait_for(act::turn(ctx, Turn::Restart, args)),
         Command::Schema => ctx.screen.json(&stead_fleet::schema()),

@@ -13,7 +13,7 @@ const TYPOS_MAX: usize = 2;
 pub(crate) fn instances(status: &Status, names: &[String]) -> Result<Vec<String>, Failure> {
     for name in names {
         if !status.instances.iter().any(|instance| is_meant(instance, name)) {
-            return Err(unknown(status, name));
+            return Err(unknown_here(status, name));
         }
     }
     let is_any = |instance: &&InstanceStatus| names.iter().any(|name| is_meant(instance, name));
@@ -24,16 +24,25 @@ fn is_meant(instance: &InstanceStatus, name: &str) -> bool {
     instance.name == name || instance.service == name
 }
 
-fn unknown(status: &Status, name: &str) -> Failure {
+fn unknown_here(status: &Status, name: &str) -> Failure {
     let services: BTreeSet<&str> = status.instances.iter().map(|i| i.service.as_str()).collect();
     let instances = status.instances.iter().map(|instance| instance.name.as_str());
-    let all = services.iter().copied().chain(instances);
+    unknown(name, &services, instances)
+}
+
+/// How a name is refused that is neither one of these services nor anything else.
+pub(crate) fn unknown<'a>(
+    name: &str,
+    services: &BTreeSet<&'a str>,
+    others: impl Iterator<Item = &'a str>,
+) -> Failure {
+    let all = services.iter().copied().chain(others);
     let distance = |known: &str| strsim::damerau_levenshtein(known, name);
     let near = all.filter(|known| distance(known) <= TYPOS_MAX).min_by_key(|known| distance(known));
     Failure::UnknownName {
         name: name.into(),
         near: near.map(String::from),
-        known: services.into_iter().map(String::from).collect(),
+        known: services.iter().map(ToString::to_string).collect(),
     }
 }
 

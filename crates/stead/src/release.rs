@@ -9,6 +9,8 @@
 //! system. Packing is: read and hash; if that release is not there, copy under a temporary name,
 //! hash again while copying, sync, rename.
 
+mod manifest;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
@@ -145,6 +147,11 @@ impl Release {
             Entry::Folder | Entry::Link { .. } => 0,
         };
         self.entries.values().map(len).sum()
+    }
+
+    /// Whether it stands in this folder under its digest.
+    pub(crate) fn is_in(&self, releases: &Path) -> bool {
+        self.is_at(&releases.join(self.digest.as_str()))
     }
 
     /// Puts it into this folder under its digest, whole or not at all; `false` if it was there.
@@ -297,6 +304,14 @@ impl Reader {
 /// down. A `..` after a name could lead out by way of another link.
 fn read_link(from: &Path, depth: usize) -> Result<Entry, PackError> {
     let to = fs::read_link(from).map_err(|error| read_error(from, error))?;
+    if !link_stays_within(&to, depth) {
+        return Err(PackError::LinkOut { link: from.into(), to });
+    }
+    Ok(Entry::Link { to: utf8(to.as_os_str(), from)? })
+}
+
+/// Whether what a link in so many folders leads to is in the same release.
+fn link_stays_within(to: &Path, depth: usize) -> bool {
     let mut ups_n = 0;
     let mut down = false;
     let mut stays = true;
@@ -311,10 +326,7 @@ fn read_link(from: &Path, depth: usize) -> Result<Entry, PackError> {
             Component::Prefix(_) | Component::RootDir => stays = false,
         }
     }
-    if !stays || ups_n > depth {
-        return Err(PackError::LinkOut { link: from.into(), to });
-    }
-    Ok(Entry::Link { to: utf8(to.as_os_str(), from)? })
+    stays && ups_n <= depth
 }
 
 fn copy_file(

@@ -34,6 +34,7 @@ pub(crate) fn up(service: &str, index: u32) -> InstanceStatus {
         keeper_pid: Some(4600 + index),
         notes: Vec::new(),
         rejected: None,
+        current: true,
         log: LogStatus::default(),
     }
 }
@@ -84,6 +85,13 @@ pub(crate) fn events() -> Vec<EventLine> {
     let all = [
         Event::AgentStarted { pid: 4500, version: text("0.1.0") },
         Event::Planned { generation: 3, fleet: text("shop"), instances: 1 },
+        Event::Rollout { epoch: 7, who: text("ann@desk"), stage: text("switched"), why: None },
+        Event::Rollout {
+            epoch: 7,
+            who: text("ann@desk"),
+            stage: text("reverted"),
+            why: Some(text("web.0 crashed on h1")),
+        },
         Event::KeeperStarted { pid: 4600, version: text("0.1.0") },
         Event::Wanted { goal: Goal::Up },
         Event::Starting { run: 1, pid: 4700 },
@@ -128,6 +136,7 @@ pub(crate) fn events() -> Vec<EventLine> {
                 | Event::AgentStopped { .. }
                 | Event::KeeperLost { .. }
                 | Event::Planned { .. }
+                | Event::Rollout { .. }
         )
     };
     let line = |(n, event): (u64, Event)| EventLine {

@@ -160,7 +160,7 @@ async fn apply(
     let state = match current(client).await? {
         Some(state) => state,
         None => {
-            agent::start(client).await?;
+            agent::start_own(client).await?;
             client.get("/v1/plan").await?
         }
     };

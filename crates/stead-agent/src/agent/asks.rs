@@ -117,8 +117,11 @@ impl Agent {
         let rejected = report.as_ref().and_then(|report| report.rejected.as_ref());
         let rejected = rejected.filter(|rejected| Some(rejected.launch_mark) == mark);
         let rejected = rejected.map(|rejected| rejected.why.clone());
+        let runs_by = report.as_ref().map(|report| report.launch_mark);
+        let is_asked = kept.is_some_and(|kept| kept.asked.update.is_some());
         View {
             rejected,
+            current: mark.is_some() && runs_by == mark && !is_asked,
             phase: facts.phase(),
             keeper_pid: facts.keeper_pid,
             ready: kept.map_or(Some(false), Kept::ready),

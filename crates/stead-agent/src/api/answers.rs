@@ -22,6 +22,7 @@ use stead_wire::api::{
 };
 use stead_wire::journal::{Event, Stream};
 use stead_wire::keeper::Request;
+use stead_wire::rollout::{History, ROLLOUT_REFUSED, RolloutAsk, RolloutState};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::query::{Parameters, RawQuery, bad};
@@ -32,6 +33,7 @@ use crate::events::{Reader, Wish};
 use crate::logs::Query;
 use crate::message::{Ask, PutRefused};
 use crate::names::select;
+use crate::rollout::RolloutRefused;
 use crate::status as told;
 use crate::why as reasons;
 
@@ -135,6 +137,43 @@ pub(super) async fn put_plan(
         PutRefused::NotStored(refusal) => Refused::new(StatusCode::INSUFFICIENT_STORAGE, refusal),
         PutRefused::Stale(refusal) => Refused::new(StatusCode::CONFLICT, refusal),
     })
+}
+
+pub(super) async fn rollout(State(api): State<Api>) -> Result<Json<RolloutState>, Refused> {
+    api.ask(|to| Ask::RolloutState { to }).await.map(Json)
+}
+
+pub(super) async fn ask_rollout(
+    State(api): State<Api>,
+    body: Raw,
+) -> Result<Json<RolloutState>, Refused> {
+    let ask: Box<RolloutAsk> = parse(body)?;
+    let state = api.ask(|to| Ask::Rollout { ask, to }).await?;
+    state.map(Json).map_err(|refused| match refused {
+        RolloutRefused::Bad(refusal) => Refused::new(StatusCode::UNPROCESSABLE_ENTITY, refusal),
+        RolloutRefused::Conflict(why) => {
+            let because = serde_json::to_string(&why).expect("API types always serialize");
+            let try_this = "`stead deploy --resume` takes a rollout over that nobody carries on";
+            Refused::of(StatusCode::CONFLICT, ROLLOUT_REFUSED, because, try_this)
+        }
+        RolloutRefused::NotStored(refusal) => {
+            Refused::new(StatusCode::INSUFFICIENT_STORAGE, refusal)
+        }
+    })
+}
+
+pub(super) async fn history(
+    State(api): State<Api>,
+    query: RawQuery,
+) -> Result<Json<History>, Refused> {
+    let n = Parameters::parse(query, &["n"])?.number::<u64>("n")?;
+    let layout = api.0.layout.clone();
+    let read = tokio::task::spawn_blocking(move || crate::history::read(&layout, n)).await;
+    let unread = |error: std::io::Error| {
+        let (because, try_this) = (error.to_string(), "look at the disk of the host");
+        Refused::of(StatusCode::INSUFFICIENT_STORAGE, "it cannot be read", because, try_this)
+    };
+    read.map_err(|_| Refused::ending())?.map(Json).map_err(unread)
 }
 
 fn parse<T: DeserializeOwned>(body: Raw) -> Result<T, Refused> {

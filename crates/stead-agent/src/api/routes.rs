@@ -7,6 +7,7 @@ use schemars::{Schema, SchemaGenerator};
 use stead_wire::api::{
     Act, Acted, EventLine, Host, LogLine, PlanPut, PlanState, Refusal, Status, Why,
 };
+use stead_wire::rollout::{History, RolloutAsk, RolloutState};
 
 use super::answers;
 use super::refused::Refused;
@@ -58,7 +59,7 @@ const SINCE: Parameter =
 const FOLLOW: Parameter = query("follow", "boolean", "go on with what happens from now on");
 
 /// Everything that can be asked.
-pub(super) const ROUTES: [Route; 10] = [
+pub(super) const ROUTES: [Route; 13] = [
     Route {
         method: "get",
         path: "/v1/host",
@@ -103,6 +104,41 @@ pub(super) const ROUTES: [Route; 10] = [
             (507, "the disk did not take it"),
         ],
         answer: || put(answers::put_plan),
+    },
+    Route {
+        method: "get",
+        path: "/v1/rollout",
+        summary: "The rollout that is under way, or was the last",
+        parameters: &[],
+        body: None,
+        gives: Gives::Json(SchemaGenerator::subschema_for::<RolloutState>),
+        refusals: &[],
+        answer: || get(answers::rollout),
+    },
+    Route {
+        method: "post",
+        path: "/v1/rollout",
+        summary: "Claim the host for a rollout, stage, switch, keep, commit or revert it",
+        parameters: &[],
+        body: Some(SchemaGenerator::subschema_for::<RolloutAsk>),
+        gives: Gives::Json(SchemaGenerator::subschema_for::<RolloutState>),
+        refusals: &[
+            (409, "another rollout is in the way, or it is not the time for it"),
+            (413, "the body is too long"),
+            (422, "the plan can never be carried out"),
+            (507, "the disk did not take it"),
+        ],
+        answer: || post(answers::ask_rollout),
+    },
+    Route {
+        method: "get",
+        path: "/v1/history",
+        summary: "What this host was made to run, by whom",
+        parameters: &[query("n", "integer", "the entry that is given with its plan")],
+        body: None,
+        gives: Gives::Json(SchemaGenerator::subschema_for::<History>),
+        refusals: &[(507, "the disk cannot be read")],
+        answer: || get(answers::history),
     },
     Route {
         method: "post",

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 fn all() -> Vec<Failure> {
     let mut all = of_the_agent();
     all.extend(of_this_side());
+    all.extend(of_the_fleet());
     all
 }
 
@@ -43,6 +44,36 @@ fn of_the_agent() -> Vec<Failure> {
         },
         Failure::AgentStart { why: "it ended at once".into(), tail: "error: a\n  b\n".into() },
     ]
+}
+
+fn of_the_fleet() -> Vec<Failure> {
+    let by_host = |told: &[(&str, &str)]| {
+        told.iter().map(|(host, why)| ((*host).to_owned(), (*why).to_owned())).collect()
+    };
+    let gate = || FleetFailure::Gate { why: "`web.0` ended 2 times: exit code 3".into() };
+    let lost = by_host(&[("h1", "connection refused"), ("h2", "connection refused")]);
+    let all = [
+        gate(),
+        FleetFailure::Lost { host: "h1".into(), why: "connection refused".into() },
+        FleetFailure::LostAll { lost },
+        FleetFailure::OnHost { host: "h1".into(), source: Box::new(gate().into()) },
+        FleetFailure::RolledBack {
+            why: "interrupted".into(),
+            old: by_host(&[("h1", "it is as it was"), ("h2", "it is as it was")]),
+        },
+        FleetFailure::Ship {
+            path: "target/orders".into(),
+            source: io::Error::from(ErrorKind::NotFound),
+        },
+        FleetFailure::Split {
+            why: "it was not committed everywhere".into(),
+            new: vec!["h1".into()],
+            old: by_host(&[("h2", "it is reverted")]),
+            unknown: by_host(&[("h3", "connection refused")]),
+        },
+        FleetFailure::Windows { host: "win1".into() },
+    ];
+    all.into_iter().map(Failure::from).collect()
 }
 
 fn of_this_side() -> Vec<Failure> {

@@ -61,6 +61,11 @@ fn overlapped(run: u64, due: WallMs, what: &str, zone: &TimeZone) -> (Tone, Stri
     (Tone::Warn, format!("its time came while run {run} went on, {due}: {what}"))
 }
 
+fn rollout(epoch: u64, who: &str, stage: &str, why: Option<&str>) -> (Tone, String) {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    (Tone::Strong, format!("rollout {epoch} of {who}: {stage}{why}"))
+}
+
 /// What happened, and how its colour should be.
 pub(crate) fn sentence(event: &Event, zone: &TimeZone) -> (Tone, String) {
     match event {
@@ -102,6 +107,7 @@ pub(crate) fn sentence(event: &Event, zone: &TimeZone) -> (Tone, String) {
             let instances_n = plural(u64::from(*instances), "instance", "instances");
             (Tone::Strong, format!("plan {generation} of fleet {fleet}: {instances_n}"))
         }
+        Event::Rollout { epoch, who, stage, why } => rollout(*epoch, who, stage, why.as_deref()),
         Event::Ready { run } => (Tone::Good, format!("run {run} is ready")),
         Event::Reloaded { run, how } => (Tone::Plain, format!("run {run} told to reload by {how}")),
         Event::ReloadFailed { run, why } => {

@@ -1,0 +1,60 @@
+//! Which hosts are switched together.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+/// How many hosts are switched at a time.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wave {
+    Count(u32),
+    /// Of all hosts, rounded up.
+    Percent(u8),
+}
+
+impl Wave {
+    /// At least one.
+    fn len(self, hosts_n: usize) -> usize {
+        let len = match self {
+            Self::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
+            Self::Percent(percent) => (hosts_n * usize::from(percent)).div_ceil(100),
+        };
+        len.max(1)
+    }
+}
+
+/// Splits hosts, in their order, into those that are switched first, `canary` of them, and waves of
+/// the rest.
+pub fn waves<T: Clone>(hosts: &[T], canary: usize, wave: Wave) -> Vec<Vec<T>> {
+    // Where all would be canaries there is nothing that they are tried for.
+    let canary = if hosts.len() > 1 { canary.min(hosts.len() - 1) } else { 0 };
+    let (first, rest) = hosts.split_at(canary);
+    let rest = rest.chunks(wave.len(hosts.len())).map(<[T]>::to_vec);
+    [first.to_vec()].into_iter().filter(|first| !first.is_empty()).chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_host_is_in_one_wave_and_the_canaries_go_first() {
+        let cases: [(usize, usize, Wave, &[usize]); 7] = [
+            (0, 1, Wave::Percent(25), &[]),
+            (1, 1, Wave::Percent(25), &[1]),
+            (2, 1, Wave::Percent(25), &[1, 1]),
+            (5, 1, Wave::Percent(25), &[1, 2, 2]),
+            (8, 0, Wave::Percent(50), &[4, 4]),
+            (5, 9, Wave::Count(3), &[4, 1]),
+            (3, 0, Wave::Count(0), &[1, 1, 1]),
+        ];
+        for (hosts_n, canary, wave, lens) in cases {
+            let hosts: Vec<usize> = (0..hosts_n).collect();
+            let waves = waves(&hosts, canary, wave);
+            let found: Vec<usize> = waves.iter().map(Vec::len).collect();
+            assert_eq!(found, lens, "{hosts_n} hosts, canary {canary}, {wave:?}");
+            assert_eq!(waves.concat(), hosts);
+        }
+    }
+}

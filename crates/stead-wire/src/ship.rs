@@ -1,0 +1,59 @@
+//! What goes to a host besides the agent's API: programs and releases. `stead relay` answers it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `POST`: see to it that an agent of the relay's version is there.
+pub const AGENT: &str = "/v1/agent";
+
+/// Everything below is about the releases of the host.
+pub const STORE: &str = "/v1/store/";
+/// `POST` [`Offer`], for [`Wanted`].
+pub const OFFER: &str = "/v1/store/offer";
+/// `PUT` a content; which one is in the path after this.
+pub const CONTENT: &str = "/v1/store/content/";
+/// `PUT` [`Offer`]: put a release together of the contents that have come, for [`Wanted`].
+pub const RELEASE: &str = "/v1/store/release";
+
+/// The longest body, in bytes: a content comes in one piece.
+pub const BODY_LEN_MAX: usize = 512 << 20;
+
+/// What is refused where there is no agent.
+pub const NO_AGENT: &str = "there is no agent";
+
+/// What became of the agent.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AgentMade {
+    pub installed: Installed,
+}
+
+/// What became of an agent that was to be of this version.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Installed {
+    /// There was none, or one that nobody starts at boot.
+    Fresh,
+    /// A later version is there, which stays.
+    Later,
+    Same,
+    /// It took the place of another one; services ran on.
+    Upgraded,
+}
+
+/// A release that is to come.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Offer {
+    /// The folder of the root that it goes to: `releases` or `configs`.
+    pub folder: String,
+    /// Its kinds of files, modes, lengths and digests by path.
+    pub manifest: Value,
+}
+
+/// What a host lacks of a release.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Wanted {
+    /// The digest that names the release.
+    pub release: String,
+    /// The contents that are missing, by BLAKE3 digest.
+    pub contents: Vec<String>,
+}

@@ -1,0 +1,154 @@
+//! Whether what a host was switched to works: everything of the plan goes by it, is ready, and does
+//! not end again and again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stead_core::plan::{Plan, When};
+use stead_wire::api::{InstanceStatus, Status};
+
+/// Instances that end so often after a switch do not work.
+const ENDS_MAX: u64 = 1;
+
+/// What is to be seen on a host.
+#[derive(Debug)]
+pub(super) struct Gate {
+    /// Whether a run of an instance may end well without being followed by another.
+    may_end: BTreeMap<String, bool>,
+    /// How often it had ended before.
+    restarts: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Gated {
+    Failed(String),
+    Passed,
+    Pending(String),
+}
+
+impl Gate {
+    pub(super) fn new(plan: &Plan, before: Option<&Status>) -> Self {
+        let may_end = plan.instances.iter().map(|(name, spec)| {
+            (name.to_string(), spec.restart.when != When::Always && spec.schedule.is_none())
+        });
+        let before = before.iter().flat_map(|status| &status.instances);
+        let restarts = before.map(|instance| (instance.name.clone(), instance.restarts)).collect();
+        Self { may_end: may_end.collect(), restarts }
+    }
+
+    /// What one status says of it. The counts of a new run begin anew, or go on.
+    pub(super) fn look(&mut self, status: &Status) -> Gated {
+        let mut missing = self.may_end.clone();
+        let mut pending = None;
+        for instance in &status.instances {
+            let Some(may_end) = missing.remove(&instance.name) else {
+                let why = format!("`{}` is still to end", instance.name);
+                pending.get_or_insert(why);
+                continue;
+            };
+            match self.one(instance, may_end) {
+                Gated::Failed(why) => return Gated::Failed(why),
+                Gated::Passed => (),
+                Gated::Pending(why) => drop(pending.get_or_insert(why)),
+            }
+        }
+        if let Some(name) = missing.into_keys().next() {
+            pending.get_or_insert(format!("`{name}` is not there yet"));
+        }
+        pending.map_or(Gated::Passed, Gated::Pending)
+    }
+
+    fn one(&mut self, instance: &InstanceStatus, may_end: bool) -> Gated {
+        let name = &instance.name;
+        if let Some(why) = &instance.rejected {
+            return Gated::Failed(format!("`{name}` keeps its old spec: {why}"));
+        }
+        let before = self.restarts.entry(name.clone()).or_insert(0);
+        *before = (*before).min(instance.restarts);
+        let ends_n = instance.restarts - *before;
+        let last = instance.last_exit.as_ref().map(|exit| exit.reason.clone());
+        let last = last.map(|reason| format!(": {reason}")).unwrap_or_default();
+        if ends_n > ENDS_MAX {
+            return Gated::Failed(format!("`{name}` ended {ends_n} times{last}"));
+        }
+        let is_current = instance.current;
+        let because = instance.notes.first().map(|note| format!(": {note}")).unwrap_or_default();
+        match instance.phase.as_str() {
+            "failed" if is_current || instance.keeper_pid.is_none() => {
+                Gated::Failed(format!("`{name}` has failed{last}{because}"))
+            }
+            _ if instance.next_run_at.is_some() && is_current => Gated::Passed,
+            "up" if is_current && instance.ready == Some(true) => Gated::Passed,
+            "down" if is_current && may_end && instance.last_exit.is_some() => Gated::Passed,
+            phase if is_current => {
+                Gated::Pending(format!("`{name}` is {phase}, not ready{because}"))
+            }
+            _ => Gated::Pending(format!("`{name}` still goes by its old spec{because}")),
+        }
+    }
+}
+
+/// How it is told that something is not so in time.
+pub(super) fn late(why: &str, within: Duration) -> String {
+    format!("{why}, after {} s", within.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+    use stead_core::plan::Spec;
+
+    fn gate() -> Gate {
+        let plan = Plan {
+            fleet: "shop".parse().unwrap(),
+            host: "h1".parse().unwrap(),
+            instances: [("orders.0".parse().unwrap(), Spec::of(Vec::new()))].into(),
+        };
+        let mut before = samples::status();
+        before.instances = vec![samples::up("orders", 0)];
+        Gate::new(&plan, Some(&before))
+    }
+
+    fn looked(change: impl Fn(&mut InstanceStatus)) -> Gated {
+        let mut status = samples::status();
+        let mut instance = samples::up("orders", 0);
+        instance.current = true;
+        change(&mut instance);
+        status.instances = vec![instance];
+        gate().look(&status)
+    }
+
+    #[test]
+    fn what_goes_by_the_plan_and_is_ready_has_passed_and_nothing_else_has() {
+        assert_eq!(looked(|_| ()), Gated::Passed);
+        let pending: [fn(&mut InstanceStatus); 4] = [
+            |it| it.current = false,
+            |it| it.ready = Some(false),
+            |it| it.ready = None,
+            |it| it.phase = "starting".into(),
+        ];
+        for change in pending {
+            assert!(matches!(looked(change), Gated::Pending(_)));
+        }
+        let failed: [fn(&mut InstanceStatus); 3] = [
+            |it| it.rejected = Some("it was not ready within 1m".into()),
+            |it| it.restarts += ENDS_MAX + 1,
+            |it| it.phase = "failed".into(),
+        ];
+        for change in failed {
+            assert!(matches!(looked(change), Gated::Failed(_)));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_still_to_end_is_waited_for() {
+        let mut status = samples::status();
+        status.instances.clear();
+        assert!(matches!(gate().look(&status), Gated::Pending(_)));
+        let mut instance = samples::up("orders", 0);
+        instance.current = true;
+        status.instances = vec![instance, samples::up("old", 0)];
+        assert!(matches!(gate().look(&status), Gated::Pending(_)));
+    }
+}

@@ -1,0 +1,93 @@
+//! What can stop a command that works on all hosts of a fleet.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use super::Failure;
+use crate::exit::Exit;
+
+/// Hosts, each with what is told of it.
+pub(crate) type ByHost = BTreeMap<String, String>;
+
+/// Why a fleet is not as it was to be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FleetFailure {
+    #[error("{why}")]
+    Gate { why: String },
+    #[error("host `{host}` cannot be reached")]
+    Lost { host: String, why: String },
+    #[error("hosts cannot be had: {}", names(lost))]
+    LostAll { lost: ByHost },
+    #[error("host `{host}` has stopped it")]
+    OnHost { host: String, source: Box<Failure> },
+    /// Told of each: what it is now, where that is not all well.
+    #[error("nothing new is left on any host: {why}")]
+    RolledBack { why: String, old: ByHost },
+    #[error("`{}` cannot be read any more", path.display())]
+    Ship { path: PathBuf, source: io::Error },
+    #[error("the fleet is split: {why}")]
+    Split { why: String, new: Vec<String>, old: ByHost, unknown: ByHost },
+    #[error("host `{host}` is a Windows host")]
+    Windows { host: String },
+}
+
+impl FleetFailure {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Lost { .. } | Self::LostAll { .. } => Exit::Unreachable,
+            Self::OnHost { source, .. } => source.exit(),
+            Self::Split { .. } => Exit::Split,
+            Self::Gate { .. } | Self::RolledBack { .. } => Exit::NotReady,
+            Self::Windows { .. } | Self::Ship { .. } => Exit::Refused,
+        }
+    }
+
+    pub(super) fn because(&self) -> Vec<String> {
+        match self {
+            Self::Gate { .. } => Vec::new(),
+            Self::Lost { why, .. } => vec![why.clone()],
+            Self::LostAll { lost } => told(lost),
+            Self::RolledBack { old, .. } => told(old),
+            Self::Windows { .. } => vec!["nothing of stead runs there yet".into()],
+            Self::OnHost { source, .. } => [vec![source.to_string()], source.because()].concat(),
+            Self::Ship { source, .. } => vec![source.to_string()],
+            Self::Split { new, old, unknown, .. } => {
+                let new = new.iter().map(|host| format!("`{host}` has the new for good"));
+                let old = told(old).into_iter().map(|it| format!("{it} (it has the old)"));
+                let unknown = told(unknown).into_iter().map(|it| format!("{it} (not known)"));
+                new.chain(old).chain(unknown).collect()
+            }
+        }
+    }
+
+    pub(super) fn try_this(&self) -> Option<String> {
+        let text = match self {
+            Self::Gate { .. } => "mend it; `stead logs` and `stead why` on that host tell more",
+            Self::Lost { .. } | Self::LostAll { .. } => {
+                "`ssh` to each of them by hand; nothing was changed"
+            }
+            Self::Windows { .. } => "take the host out of `on`",
+            Self::OnHost { source, .. } => return source.try_this(),
+            Self::RolledBack { .. } => "mend what is told, then deploy again",
+            Self::Split { .. } => {
+                "`stead deploy --resume`, once all hosts can be reached; it goes on, or back"
+            }
+            Self::Ship { .. } => return None,
+        };
+        Some(text.into())
+    }
+}
+
+fn names(hosts: &ByHost) -> String {
+    hosts.keys().cloned().collect::<Vec<_>>().join(", ")
+}
+
+/// Of each host, what is told; of those with the same to tell, once.
+fn told(hosts: &ByHost) -> Vec<String> {
+    let mut by_why: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (host, why) in hosts {
+        by_why.entry(why).or_default().push(format!("`{host}`"));
+    }
+    by_why.into_iter().map(|(why, hosts)| format!("{}: {why}", hosts.join(", "))).collect()
+}

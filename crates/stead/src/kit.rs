@@ -1,0 +1,124 @@
+//! The kit of a host: stead's own programs, under the digest of all of them, so that an agent can
+//! be replaced by another one and the one before be had again.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::agent;
+use crate::failure::Failure;
+
+/// Programs that belong together.
+pub(crate) const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-front"];
+
+/// So much of the digest names a kit.
+const DIGEST_LEN: usize = 16;
+
+/// The programs themselves.
+pub(crate) struct Kit {
+    digest: String,
+    /// In the order of [`PROGRAMS`].
+    programs: Vec<Vec<u8>>,
+}
+
+impl Kit {
+    /// This very program and those beside it.
+    pub(crate) fn own() -> Result<Self, Failure> {
+        let at = |error: io::Error| failed("read the programs of stead", error);
+        let own = std::env::current_exe().map_err(at)?;
+        let keeper = agent::keeper_program()?;
+        Self::read(&own, &keeper)
+    }
+
+    fn read(own: &Path, keeper: &Path) -> Result<Self, Failure> {
+        let (mut digest, mut programs) = (blake3::Hasher::new(), Vec::new());
+        for name in PROGRAMS {
+            let from = if name == PROGRAMS[0] { own.into() } else { keeper.with_file_name(name) };
+            let bytes = fs::read(&from).map_err(|error| {
+                let why = format!("`{}`: {error}", from.display());
+                failed("read the programs of stead", why)
+            })?;
+            digest.update(&bytes);
+            programs.push(bytes);
+        }
+        let digest = digest.finalize().to_hex()[..DIGEST_LEN].to_owned();
+        Ok(Self { digest, programs })
+    }
+
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The bytes of each program, in the order of [`PROGRAMS`].
+    pub(crate) fn programs(&self) -> &[Vec<u8>] {
+        &self.programs
+    }
+
+    /// Puts them below a root, where they are not yet.
+    pub(crate) fn put(&self, places: &KitPlaces) -> Result<(), Failure> {
+        let at = |error: io::Error| failed("copy the programs", error);
+        let folder = places.folder.join(&self.digest);
+        fs::create_dir_all(&folder).map_err(at)?;
+        for (name, bytes) in PROGRAMS.iter().zip(&self.programs) {
+            let path = folder.join(name);
+            if fs::read(&path).ok().as_deref() == Some(bytes) {
+                continue;
+            }
+            let new = folder.join(format!("{name}.new"));
+            fs::write(&new, bytes).map_err(at)?;
+            stead_proc::set_mode(&new, 0o755).map_err(at)?;
+            fs::File::open(&new).and_then(|file| file.sync_all()).map_err(at)?;
+            fs::rename(&new, path).map_err(at)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a host has its kits.
+#[derive(Debug)]
+pub(crate) struct KitPlaces {
+    folder: PathBuf,
+}
+
+impl KitPlaces {
+    pub(crate) fn below(root: &Path) -> Self {
+        Self { folder: root.join("programs") }
+    }
+
+    /// The program of the kit with this name.
+    pub(crate) fn program(&self, kit: &Path) -> PathBuf {
+        self.folder.join(kit).join(PROGRAMS[0])
+    }
+
+    /// The link to the kit that the agent is of.
+    pub(crate) fn current(&self) -> PathBuf {
+        self.folder.join("current")
+    }
+
+    /// The link to the kit of the agent before.
+    pub(crate) fn previous(&self) -> PathBuf {
+        self.folder.join("previous")
+    }
+
+    /// Which kit the agent is of, by its name.
+    pub(crate) fn current_kit(&self) -> Option<PathBuf> {
+        fs::read_link(self.current()).ok()
+    }
+}
+
+/// Points a link at something else, at once.
+pub(crate) fn switch(link: &Path, to: &Path) -> Result<(), Failure> {
+    let at = |error: io::Error| failed("switch the programs", error);
+    let new = link.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
+        _ => (),
+    }
+    symlink(to, &new).map_err(at)?;
+    fs::rename(&new, link).map_err(at)
+}
+
+fn failed(step: &str, why: impl ToString) -> Failure {
+    Failure::Install { step: step.to_owned(), why: why.to_string() }
+}
