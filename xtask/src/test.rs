@@ -68,6 +68,12 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "openssh-client", program: "ssh", reason: "commands a VM" },
     Package {
+        name: "openssh-server",
+        program: "/usr/sbin/sshd",
+        reason: "makes a network namespace a host to deploy to",
+    },
+    Package { name: "iproute2", program: "ip", reason: "makes network namespaces" },
+    Package {
         name: "qemu-system-x86",
         program: "qemu-system-x86_64",
         reason: "boots a VM with systemd, cgroups and an end of its own",

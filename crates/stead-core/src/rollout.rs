@@ -11,10 +11,12 @@
 //! host to be safe: a switch that nobody commits is taken back by the host itself.
 
 mod host;
+mod resume;
 mod waves;
 
 pub use crate::names::RolloutId;
 pub use host::{
     Held, HostAsk, HostAskWhat, HostDo, HostRefusal, HostRollout, HostStage, epoch_above,
 };
+pub use resume::{Onward, onward, unfinished};
 pub use waves::{Wave, waves};

@@ -2,8 +2,10 @@
 //!
 //! It knows nothing of stead: it boots a machine, puts files there and runs commands.
 
+mod hosts;
 mod image;
 mod vm;
 
+pub use hosts::Hosts;
 pub use image::{Image, missing_programs};
 pub use vm::{Said, Vm};

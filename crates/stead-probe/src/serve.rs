@@ -3,9 +3,10 @@
 //! Options: `port=N` (else the first socket it is handed), `ready-after=MS`, `never-ready`,
 //! `healthz-fails-after=MS`, `crash-after=MS`, `cut` (end at once on TERM), `notify`,
 //! `watchdog-for=MS` (say that it is well, for so long), `hang-health`, `flood-health`,
-//! `drain=MS` (the longest time after TERM), `accept-when-ready` (take no connection before).
+//! `drain=MS` (the longest time after TERM), `accept-when-ready` (take no connection before),
+//! `public` (at every address of the machine), `say=TEXT`.
 //!
-//! `GET /healthz` tells whether it is ready; any other path is answered with the pid.
+//! `GET /healthz` tells whether it is ready; any other path is answered with the pid and the text.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -36,8 +37,11 @@ impl Server {
     }
 
     fn value(&self, name: &str) -> Option<u64> {
-        let find = |option: &String| option.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
-        self.options.iter().find_map(find)
+        self.text(name)?.parse().ok()
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Whether so many milliseconds have passed since the start.
@@ -108,7 +112,8 @@ pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
 
 fn listener(server: &Server) -> io::Result<TcpListener> {
     if let Some(port) = server.value("port") {
-        return TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap_or(0)));
+        let address = if server.has("public") { "0.0.0.0" } else { "127.0.0.1" };
+        return TcpListener::bind((address, u16::try_from(port).unwrap_or(0)));
     }
     let own = std::process::id().to_string();
     let is_ours = env::var("LISTEN_PID").is_ok_and(|pid| pid == own);
@@ -139,7 +144,7 @@ fn answer_all(server: &Server, stream: &TcpStream) -> io::Result<()> {
             flood(stream)?;
         }
         let status = if health && !server.is_ready() { "503 Not ready" } else { "200 OK" };
-        let body = format!("{}\n", std::process::id());
+        let body = format!("{} {}\n", std::process::id(), server.text("say").unwrap_or(""));
         let connection = if last { "close" } else { "keep-alive" };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",

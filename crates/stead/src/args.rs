@@ -58,6 +58,10 @@ pub(crate) enum Command {
     /// wave; what does not become ready, crashes or is interrupted brings back every host that was
     /// switched. A host that hears nothing for two minutes takes a switch back by itself.
     Deploy(DeployArgs),
+    /// Bring a service back to what it ran before, on all its hosts
+    ///
+    /// A deploy like any other: in waves, behind the gate, and nowhere if it fails somewhere.
+    Rollback(RollbackArgs),
     /// Show what ran when on each host of the fleet, and who brought it there
     History(HistoryArgs),
     /// Show every instance: phase, pid, restarts, memory, CPU, release
@@ -133,6 +137,28 @@ pub(crate) struct DeployArgs {
     #[arg(default_value = FLEET_FILE)]
     pub(crate) file: PathBuf,
 
+    #[command(flatten)]
+    pub(crate) pace: Pace,
+
+    /// End a deploy that its operator has left: go on, or bring back, by what the hosts hold
+    ///
+    /// It goes on where every host has all that it needs, or one has the new for good; all others
+    /// are brought back. Any machine that reaches the hosts can do it; nothing is built.
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// With --resume: do not wait until its operator counts as gone, 30 s after the last word
+    #[arg(long, requires = "resume")]
+    pub(crate) take_over: bool,
+
+    /// Die at this place, counted from 1, as by SIGKILL
+    #[arg(long, hide = true)]
+    pub(crate) crash_at: Option<u64>,
+}
+
+/// How fast a rollout goes, and how sure it wants to be.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Pace {
     /// How many hosts are switched before all others
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) canary: usize,
@@ -148,6 +174,40 @@ pub(crate) struct DeployArgs {
     /// How long everything may take to be ready on a host
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) ready_within: Duration,
+
+    /// After which time without a word from here a host takes a switch back by itself
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = parse_lease)]
+    pub(crate) commit_within: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RollbackArgs {
+    /// The service
+    pub(crate) service: String,
+
+    /// To which entry of `stead history`, by the number that the first host has for it
+    ///
+    /// Without it: to what ran before.
+    #[arg(long, value_name = "N")]
+    pub(crate) to: Option<u64>,
+
+    /// The fleet file, for the hosts
+    #[arg(long, value_name = "FILE", default_value = FLEET_FILE)]
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) pace: Pace,
+}
+
+/// Hosts are told in time that their operator is there, also where the way is slow.
+const COMMIT_WITHIN_MIN: Duration = Duration::from_secs(10);
+
+fn parse_lease(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if time < COMMIT_WITHIN_MIN => Err("it is at least 10s".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn parse_wave(text: &str) -> Result<Wave, String> {

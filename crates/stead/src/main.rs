@@ -4,6 +4,7 @@ mod act;
 mod agent;
 mod args;
 mod client;
+mod crash;
 mod deploy;
 mod exec;
 mod exit;
@@ -104,6 +105,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Relay => wait_for(relay::relay(ctx.client()?)),
         Command::Reload(args) => wait_for(act::reload(ctx, args)),
         Command::Restart(args) => wait_for(act::turn(ctx, Turn::Restart, args)),
+        Command::Rollback(args) => attend(async |ints| deploy::rollback(ctx, ints, args).await),
         Command::Schema => ctx.screen.json(&stead_fleet::schema()),
         Command::Signal(args) => wait_for(act::signal(ctx, args)),
         Command::Start(args) => wait_for(act::turn(ctx, Turn::Start, args)),

@@ -38,9 +38,11 @@ impl Place {
             *vm = Some(boot());
         }
         let place = Self(vm);
+        // What an agent kept runs on without it: nothing of a test before may be taken over.
         place.vm().sh(&format!(
-            "{PROGRAMS}/stead agent uninstall >/dev/null; {PROGRAMS}/stead down >/dev/null 2>&1; \
-             pkill -9 -x stead; rm -rf /var/lib/stead /srv/* {OVERRIDES}; \
+            "{PROGRAMS}/stead down >/dev/null 2>&1; {PROGRAMS}/stead agent uninstall >/dev/null; \
+             pkill -9 -x stead; systemctl stop 'stead-*.scope'; \
+             rm -rf /var/lib/stead /srv/* {OVERRIDES}; \
              systemctl daemon-reload; systemctl reset-failed"
         ));
         Some(place)

@@ -4,16 +4,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use stead_core::names::{HostName, ServiceName};
 use stead_core::plan::Plan;
-use stead_core::rollout::{HostAsk, HostAskWhat, RolloutId};
+use stead_core::rollout::{Held, HostAsk, HostAskWhat, HostRefusal, HostStage, RolloutId};
 use stead_wire::api::{PlanState, Status};
-use stead_wire::rollout::{About, RolloutAsk, RolloutState, Staged};
+use stead_wire::rollout::{About, ROLLOUT_REFUSED, RolloutAsk, RolloutState, Staged};
 use stead_wire::ship::{self, AgentMade, Offer, Wanted};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Client;
+use crate::crash::Crash;
 use crate::deploy::gate::{self, Gate, Gated};
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::{Part, Parts};
@@ -35,6 +37,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The wait before a host that cannot be reached is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How a host is told of that has what it had.
+const AS_IT_WAS: &str = "it is as it was";
+
 /// Something that is done with a host.
 pub(super) type Work<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
@@ -53,12 +58,21 @@ pub(super) struct Lost {
     pub(super) why: String,
 }
 
+/// What a host has after a rollout was taken back.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// It had been committed there: that is for good.
+    New,
+    /// With how that is.
+    Old(String),
+}
+
 /// A host and the way to it.
 pub(super) struct Host {
     pub(super) name: HostName,
-    /// The highest that it had heard of.
-    pub(super) epoch: u64,
     pub(super) operator: Option<Arc<Operator>>,
+    /// What it told of rollouts when it was connected.
+    pub(super) seen: Option<RolloutState>,
     /// It may hold something of this rollout.
     pub(super) was_asked: bool,
     pub(super) was_switched: bool,
@@ -66,59 +80,89 @@ pub(super) struct Host {
     pub(super) were_put: bool,
     way: Way,
     kit: Arc<Kit>,
+    crash: Arc<Crash>,
     reached: Option<Reached>,
-    plan: Plan,
+    /// What it is to run, unless it knows.
+    plan: Option<Plan>,
     parts: Arc<Parts>,
     /// What of `parts` it needs.
     own: Vec<(ServiceName, Part)>,
-    /// What it ran before.
-    before: Option<Status>,
 }
 
 impl Host {
-    /// Connects, has an agent of this version there, and looks.
-    pub(super) async fn connect(
-        way: Way,
-        kit: Arc<Kit>,
-        plan: Plan,
-        parts: Arc<Parts>,
-        own: Vec<(ServiceName, Part)>,
-    ) -> Result<Self, Lost> {
-        let name = plan.host.clone();
-        let mut host = Self {
-            name: name.clone(),
-            epoch: 0,
+    pub(super) fn new(name: HostName, way: Way, kit: Arc<Kit>, crash: Arc<Crash>) -> Self {
+        Self {
+            name,
             operator: None,
+            seen: None,
             was_asked: false,
             was_switched: false,
             were_put: false,
             way,
             kit,
+            crash,
             reached: None,
-            plan,
-            parts,
-            own,
-            before: None,
-        };
-        let lost = |failure: Failure| Lost { host: name, why: failure.whole() };
-        match host.look().await {
-            Ok(()) => Ok(host),
-            Err(failure) => Err(lost(failure)),
+            plan: None,
+            parts: Arc::default(),
+            own: Vec::new(),
+        }
+    }
+
+    /// The same, with what it is to run and what it needs for that.
+    pub(super) fn with(self, plan: Plan, parts: Arc<Parts>, own: Vec<(ServiceName, Part)>) -> Self {
+        Self { plan: Some(plan), parts, own, ..self }
+    }
+
+    /// Connects, has an agent of this version there, and looks.
+    pub(super) async fn connect(mut self) -> Result<Self, Lost> {
+        match self.look().await {
+            Ok(()) => Ok(self),
+            Err(failure) => Err(Lost { host: self.name, why: failure.whole() }),
         }
     }
 
     async fn look(&mut self) -> Result<(), Failure> {
         let client = self.client().await?;
         let nothing = serde_json::json!({});
-        let _: AgentMade = client.post_within(ship::AGENT, &nothing, AGENT_WITHIN).await?;
+        let made = client.post_within(ship::AGENT, &nothing, AGENT_WITHIN);
+        let _: AgentMade = self.crash.around(made).await?;
         let state: PlanState = client.get("/v1/plan").await?;
         let running = state.plan.filter(|plan| !plan.instances.is_empty()).map(|plan| plan.fleet);
-        if let Some(running) = running.filter(|running| *running != self.plan.fleet) {
-            let (wanted, root) = (self.plan.fleet.clone(), client.root().to_owned());
+        if let (Some(running), Some(plan)) = (running, &self.plan)
+            && running != plan.fleet
+        {
+            let (wanted, root) = (plan.fleet.clone(), client.root().to_owned());
             return Err(Failure::OtherFleet { running, wanted, root });
         }
-        self.epoch = client.get::<RolloutState>("/v1/rollout").await?.epoch;
+        self.seen = Some(client.get("/v1/rollout").await?);
         Ok(())
+    }
+
+    /// Looks again at what it holds of rollouts.
+    pub(super) async fn look_again(&mut self) -> Result<(), Failure> {
+        self.seen = Some(self.client().await?.get("/v1/rollout").await?);
+        Ok(())
+    }
+
+    /// The highest epoch that it had heard of.
+    pub(super) fn epoch(&self) -> u64 {
+        self.seen.as_ref().map_or(0, |seen| seen.epoch)
+    }
+
+    /// What it held when it was looked at.
+    pub(super) fn held(&self) -> Option<&Held> {
+        self.seen.as_ref()?.held.as_ref()
+    }
+
+    /// How far it was then in the rollout that is gone on with.
+    pub(super) fn was_at(&self) -> Option<&HostStage> {
+        let operator = self.operator.as_ref()?;
+        self.held().filter(|held| held.id == operator.id).map(|held| &held.stage)
+    }
+
+    /// Asks something that changes nothing.
+    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
+        self.client().await?.get(path).await
     }
 
     /// The way to the host, made anew where it has broken.
@@ -152,8 +196,9 @@ impl Host {
         let client = self.client().await?;
         self.was_asked = true;
         let ask = HostAsk { epoch: operator.epoch, id: operator.id.clone(), what };
-        let _: RolloutState = client.post("/v1/rollout", &RolloutAsk { ask, staged }).await?;
-        Ok(())
+        let ask = RolloutAsk { ask, staged };
+        let asked = self.crash.around(client.post("/v1/rollout", &ask)).await;
+        asked.map(|_: RolloutState| ()).map_err(refused)
     }
 
     /// Asks again and again, until it was taken or refused, or the time is over.
@@ -181,29 +226,29 @@ impl Host {
         why: &str,
         asked_within: Duration,
         ready_within: Duration,
-    ) -> Result<String, Failure> {
-        const AS_IT_WAS: &str = "it is as it was";
+    ) -> Result<Ended, Failure> {
         let what = HostAskWhat::Revert { why: why.to_owned() };
         if !self.was_asked {
-            return Ok(AS_IT_WAS.into());
+            return Ok(Ended::Old(AS_IT_WAS.into()));
         }
         match self.ask_until(what, asked_within).await {
             Ok(()) if self.was_switched => (),
-            // A host that refuses holds nothing of this rollout.
-            Ok(()) | Err(Failure::AgentRefused { status: 409, .. }) => return Ok(AS_IT_WAS.into()),
+            Ok(()) => return Ok(Ended::Old(AS_IT_WAS.into())),
+            Err(Failure::Fleet(FleetFailure::Refused { why })) => return ended_by(why),
             Err(failure) => return Err(failure),
         }
         let client = self.client().await?;
         let state: PlanState = client.get("/v1/plan").await?;
-        let Some(plan) = state.plan else { return Ok("nothing runs there, as before".into()) };
+        let Some(plan) = state.plan else { return Ok(Ended::Old(AS_IT_WAS.into())) };
         let mut gate = Gate::new(&plan, Some(&client.get("/v1/status").await?));
         let late = Instant::now() + ready_within;
         loop {
             match gate.look(&client.get("/v1/status").await?) {
-                Gated::Passed => return Ok(AS_IT_WAS.into()),
-                Gated::Failed(why) => return Ok(format!("{AS_IT_WAS}, but {why}")),
+                Gated::Passed => return Ok(Ended::Old(AS_IT_WAS.into())),
+                Gated::Failed(why) => return Ok(Ended::Old(format!("{AS_IT_WAS}, but {why}"))),
                 Gated::Pending(why) if Instant::now() >= late => {
-                    return Ok(format!("{AS_IT_WAS}, but {}", gate::late(&why, ready_within)));
+                    let why = gate::late(&why, ready_within);
+                    return Ok(Ended::Old(format!("{AS_IT_WAS}, but {why}")));
                 }
                 Gated::Pending(_) => sleep(LOOK_EVERY).await,
             }
@@ -218,7 +263,7 @@ impl Host {
             let release = parts.get(key).expect("it was read");
             let folder = key.1.folder_name().to_owned();
             let offer = Offer { folder, manifest: release.manifest() };
-            let wanted: Wanted = client.post(ship::OFFER, &offer).await?;
+            let wanted: Wanted = self.crash.around(client.post(ship::OFFER, &offer)).await?;
             if wanted.release != release.digest().as_str() {
                 let why = "the host names the release otherwise";
                 return Err(Failure::AgentAnswer { source: why.into() });
@@ -231,13 +276,16 @@ impl Host {
                     bytes.map_err(|source| FleetFailure::Ship { path: path.clone(), source })?;
                 let time = CONTENT_WITHIN + Duration::from_secs(bytes.len() as u64 >> 20);
                 let path = format!("{}{digest}", ship::CONTENT);
-                let _: serde_json::Value = client.put_bytes(&path, bytes.into(), time).await?;
+                let put = client.put_bytes(&path, bytes.into(), time);
+                let _: serde_json::Value = self.crash.around(put).await?;
             }
             let body = serde_json::to_vec(&offer).expect("API types always serialize");
-            let _: Wanted = client.put_bytes(ship::RELEASE, body.into(), RELEASE_WITHIN).await?;
+            let put = client.put_bytes(ship::RELEASE, body.into(), RELEASE_WITHIN);
+            let _: Wanted = self.crash.around(put).await?;
         }
         let commit_within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let staged = Staged { plan: self.plan.clone(), about, commit_within_ms };
+        let plan = self.plan.clone().expect("what is staged was planned");
+        let staged = Staged { plan, about, commit_within_ms };
         self.ask_with(HostAskWhat::Stage, Some(Box::new(staged))).await
     }
 
@@ -250,10 +298,12 @@ impl Host {
         keep_every: Duration,
     ) -> Result<(), Failure> {
         let client = self.client().await?;
-        self.before = Some(client.get("/v1/status").await?);
+        let before: Status = client.get("/v1/status").await?;
         self.was_switched = true;
         self.ask(HostAskWhat::Switch).await?;
-        let mut gate = Gate::new(&self.plan, self.before.as_ref());
+        let state: PlanState = self.get("/v1/plan").await?;
+        let plan = state.plan.ok_or_else(|| no_plan(&self.name))?;
+        let mut gate = Gate::new(&plan, Some(&before));
         let late = Instant::now() + ready_within;
         let (mut keep_at, mut passed_at) = (Instant::now() + keep_every, None);
         loop {
@@ -292,6 +342,33 @@ impl Host {
             self.ask(HostAskWhat::Keep).await?;
         }
         Ok(())
+    }
+}
+
+fn no_plan(host: &HostName) -> Failure {
+    let why = format!("`{host}` was switched and has no plan");
+    Failure::AgentAnswer { source: why.into() }
+}
+
+/// A refusal of the rollout in the words of the host's machine.
+fn refused(failure: Failure) -> Failure {
+    let Failure::AgentRefused { status: 409, refusal } = &failure else { return failure };
+    if refusal.what != ROLLOUT_REFUSED {
+        return failure;
+    }
+    let why = serde_json::from_str(&refusal.because);
+    why.map_or(failure, |why| FleetFailure::Refused { why }.into())
+}
+
+/// What a host has that refuses to go back.
+fn ended_by(why: HostRefusal) -> Result<Ended, Failure> {
+    match why {
+        HostRefusal::OutOfOrder { stage: HostStage::Committed } => Ok(Ended::New),
+        // It holds nothing of this rollout.
+        HostRefusal::OutOfOrder { .. } | HostRefusal::Busy { .. } | HostRefusal::Unclaimed => {
+            Ok(Ended::Old(AS_IT_WAS.into()))
+        }
+        why @ HostRefusal::Stale { .. } => Err(FleetFailure::Refused { why }.into()),
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
+use stead_core::rollout::HostRefusal;
+
 use super::Failure;
 use crate::exit::Exit;
 
@@ -21,6 +23,8 @@ pub(crate) enum FleetFailure {
     LostAll { lost: ByHost },
     #[error("host `{host}` has stopped it")]
     OnHost { host: String, source: Box<Failure> },
+    #[error("the host refuses it: {why}")]
+    Refused { why: HostRefusal },
     /// Told of each: what it is now, where that is not all well.
     #[error("nothing new is left on any host: {why}")]
     RolledBack { why: String, old: ByHost },
@@ -39,13 +43,13 @@ impl FleetFailure {
             Self::OnHost { source, .. } => source.exit(),
             Self::Split { .. } => Exit::Split,
             Self::Gate { .. } | Self::RolledBack { .. } => Exit::NotReady,
-            Self::Windows { .. } | Self::Ship { .. } => Exit::Refused,
+            Self::Refused { .. } | Self::Windows { .. } | Self::Ship { .. } => Exit::Refused,
         }
     }
 
     pub(super) fn because(&self) -> Vec<String> {
         match self {
-            Self::Gate { .. } => Vec::new(),
+            Self::Gate { .. } | Self::Refused { .. } => Vec::new(),
             Self::Lost { why, .. } => vec![why.clone()],
             Self::LostAll { lost } => told(lost),
             Self::RolledBack { old, .. } => told(old),
@@ -73,6 +77,10 @@ impl FleetFailure {
             Self::Split { .. } => {
                 "`stead deploy --resume`, once all hosts can be reached; it goes on, or back"
             }
+            Self::Refused { why: HostRefusal::Busy { .. } } => {
+                "wait until it ends; `stead deploy --resume` ends one that nobody carries on"
+            }
+            Self::Refused { .. } => "look with `stead history` what was deployed meanwhile",
             Self::Ship { .. } => return None,
         };
         Some(text.into())

@@ -57,6 +57,13 @@ fn of_the_fleet() -> Vec<Failure> {
         FleetFailure::Lost { host: "h1".into(), why: "connection refused".into() },
         FleetFailure::LostAll { lost },
         FleetFailure::OnHost { host: "h1".into(), source: Box::new(gate().into()) },
+        FleetFailure::Refused {
+            why: stead_core::rollout::HostRefusal::Busy {
+                who: "ada@laptop".into(),
+                id: "r7".parse().unwrap(),
+            },
+        },
+        FleetFailure::Refused { why: stead_core::rollout::HostRefusal::Stale { epoch: 8 } },
         FleetFailure::RolledBack {
             why: "interrupted".into(),
             old: by_host(&[("h1", "it is as it was"), ("h2", "it is as it was")]),

@@ -1,0 +1,144 @@
+//! `stead rollback`: a service as it ran before, on all its hosts, by what they remember.
+
+use std::sync::Arc;
+
+use stead_core::names::InstanceName;
+use stead_core::plan::{Plan, Spec};
+use stead_wire::api::PlanState;
+use stead_wire::rollout::{History, HistoryEntry, Outcome};
+
+use crate::Context;
+use crate::args::RollbackArgs;
+use crate::crash::Crash;
+use crate::deploy::host::Host;
+use crate::deploy::rollout::{Begin, Rollout, tell};
+use crate::deploy::{about, all, connect};
+use crate::failure::{Failure, FleetFailure};
+use crate::fleet_file::FleetFile;
+use crate::interrupts::Interrupts;
+
+/// A host with what it runs and what it remembers.
+struct Remembers {
+    host: Host,
+    plan: Plan,
+    entries: Vec<HistoryEntry>,
+}
+
+/// An entry that every host has: hosts number their own, but a rollout has one epoch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Target {
+    epoch: u64,
+    /// Names it where it came without a rollout.
+    n: u64,
+    at: u64,
+}
+
+pub(crate) async fn rollback(
+    ctx: &mut Context,
+    interrupts: &mut Interrupts,
+    args: RollbackArgs,
+) -> Result<(), Failure> {
+    let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
+    file.known_service(&args.service)?;
+    let hosts = all(&file, &Arc::new(Crash::default()))?;
+    let service = file.fleet.services().find(|it| it.name().as_str() == args.service);
+    let on: Vec<_> = service.map(|it| it.on().to_vec()).unwrap_or_default();
+    let hosts = hosts.into_iter().filter(|host| on.contains(&host.name)).collect();
+    let hosts = interrupts.or(connect(ctx, hosts)).await?;
+    let mut remembering = Vec::new();
+    for host in hosts {
+        remembering.push(interrupts.or(remembers(host)).await?);
+    }
+    let target = match args.to {
+        Some(n) => numbered(&remembering, n),
+        None => before(&mut remembering, &args.service).await?,
+    };
+    let target = target.ok_or_else(|| nothing_before(&args.service))?;
+    let mut back = Vec::new();
+    for one in remembering {
+        back.push(interrupts.or(planned(one, target, &args.service)).await?);
+    }
+    let names = back.iter().map(|host| host.name.to_string()).collect();
+    let about = about(format!("rollback of {}", args.service), names, &args.file);
+    let begin = Begin::New;
+    let mut rollout = Rollout { hosts: back, about, pace: args.pace, begin };
+    let ends = rollout.carry_out(ctx, interrupts).await?;
+    tell(ctx, &ends)
+}
+
+async fn remembers(mut host: Host) -> Result<Remembers, Failure> {
+    let state: PlanState = host.get("/v1/plan").await?;
+    let plan = state.plan.ok_or_else(|| on(&host, "nothing runs there"))?;
+    let mut entries = host.get::<History>("/v1/history").await?.entries;
+    entries.retain(|entry| !matches!(entry.outcome, Outcome::Reverted(_)));
+    Ok(Remembers { host, plan, entries })
+}
+
+/// The entry that the first host gives this number.
+fn numbered(remembering: &[Remembers], n: u64) -> Option<Target> {
+    let entry = remembering.first()?.entries.iter().find(|entry| entry.n == n)?;
+    Some(Target { epoch: entry.epoch, n, at: entry.at })
+}
+
+/// The newest entry, of any host, by which the service ran otherwise there than it does now.
+async fn before(remembering: &mut [Remembers], service: &str) -> Result<Option<Target>, Failure> {
+    let mut newest: Option<Target> = None;
+    for one in remembering {
+        let now = specs(&one.plan, service);
+        for entry in one.entries.iter().rev() {
+            let then = plan_of(&mut one.host, entry.n).await?;
+            if then.is_some_and(|then| specs(&then, service) != now) {
+                let target = Target { epoch: entry.epoch, n: entry.n, at: entry.at };
+                newest = newest.filter(|newest| newest.at >= target.at).or(Some(target));
+                break;
+            }
+        }
+    }
+    Ok(newest)
+}
+
+async fn plan_of(host: &mut Host, n: u64) -> Result<Option<Plan>, Failure> {
+    let history: History = host.get(&format!("/v1/history?n={n}")).await?;
+    Ok(history.entries.into_iter().find(|entry| entry.n == n).and_then(|entry| entry.plan))
+}
+
+/// The host with the plan of now, but for the service, which is as it was then.
+async fn planned(one: Remembers, target: Target, service: &str) -> Result<Host, Failure> {
+    let Remembers { mut host, plan, entries } = one;
+    let is_meant = |entry: &&HistoryEntry| match target.epoch {
+        0 => entry.epoch == 0 && entry.n == target.n,
+        epoch => entry.epoch == epoch,
+    };
+    let n = entries.iter().rfind(is_meant).map(|entry| entry.n);
+    let n = n.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
+    let then = plan_of(&mut host, n).await?;
+    let then = then.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
+    let back = with_service_of(plan, &then, service);
+    Ok(host.with(back, Arc::default(), Vec::new()))
+}
+
+fn with_service_of(mut now: Plan, then: &Plan, service: &str) -> Plan {
+    now.instances.retain(|name, _| !belongs(name, service));
+    let then = then.instances.iter().filter(|(name, _)| belongs(name, service));
+    now.instances.extend(then.map(|(name, spec)| (name.clone(), spec.clone())));
+    now
+}
+
+fn specs<'a>(plan: &'a Plan, service: &str) -> Vec<(&'a InstanceName, &'a Spec)> {
+    plan.instances.iter().filter(|(name, _)| belongs(name, service)).collect()
+}
+
+/// Whether an instance is one of the service, or its front.
+fn belongs(name: &InstanceName, service: &str) -> bool {
+    let of = name.service().as_str();
+    of == service || of.strip_suffix("-front") == Some(service)
+}
+
+fn on(host: &Host, why: &str) -> Failure {
+    let source = FleetFailure::Gate { why: why.to_owned() }.into();
+    FleetFailure::OnHost { host: host.name.to_string(), source: Box::new(source) }.into()
+}
+
+fn nothing_before(service: &str) -> Failure {
+    FleetFailure::Gate { why: format!("no host remembers `{service}` otherwise than it is") }.into()
+}

@@ -1,0 +1,369 @@
+//! Deploys to several hosts, each a network namespace with an `sshd` of its own.
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use stead_lab::Hosts;
+
+/// How long anything may take before a test gives up waiting for it.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Where the service of every host listens.
+const PORT: u16 = 8100;
+
+/// What a good release needs to say of itself.
+const GOOD: &str = "";
+
+/// Deploys that do not bake: what is wrong here is wrong at once.
+const QUICK: [&str; 4] = ["--bake", "0s", "--wave", "100%"];
+
+/// One fleet at a time: together they would be more than the machine can carry.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A fleet of one service on some hosts.
+struct Fleet {
+    _alone: MutexGuard<'static, ()>,
+    folder: PathBuf,
+    hosts: Hosts,
+    hosts_n: usize,
+}
+
+impl Fleet {
+    fn get(test: &str, hosts_n: usize) -> Option<Self> {
+        if let Some(why) = Hosts::missing() {
+            skipped(test, &why);
+            return None;
+        }
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = std::env::temp_dir().join(format!("stead-ship-{}-{test}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let hosts = Hosts::make(&folder.join("lab"), hosts_n).unwrap();
+        fs::copy(program("STEAD_PROBE_BIN", "stead-probe"), folder.join("server")).unwrap();
+        Some(Self { _alone, folder, hosts, hosts_n })
+    }
+
+    /// The fleet file for a release that answers with this version, and these further options.
+    fn release(&self, version: &str, options: &str) {
+        let mut text = String::from("name = \"shop\"\n");
+        for n in 0..self.hosts_n {
+            let (address, root) = (self.hosts.address(n), self.root(n));
+            writeln!(text, "[host.h{n}]\naddress = \"{address}\"\nroot = {root:?}").unwrap();
+        }
+        let on: Vec<String> = (0..self.hosts_n).map(|n| format!("h{n}")).collect();
+        write!(
+            text,
+            "[service.web]\nfiles = [\"server\", \"version\"]\n\
+             run = [\"./server\", \"serve\", \"public\", \"port={{port.http}}\", \
+             \"say={version}\"{options}]\n\
+             on = {on:?}\nuser = \"root\"\nport.http = {PORT}\n\
+             ready = {{ http = \"/healthz\", every = \"100ms\" }}\n\
+             restart = {{ backoff = \"100ms..1s\" }}\n"
+        )
+        .unwrap();
+        fs::write(self.folder.join("stead.toml"), text).unwrap();
+        fs::write(self.folder.join("version"), version).unwrap();
+    }
+
+    fn root(&self, n: usize) -> PathBuf {
+        self.folder.join(format!("root-{n}"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(stead());
+        let ssh = format!("ssh -F {}", self.hosts.ssh_config().display());
+        command.current_dir(&self.folder).env("STEAD_SSH", ssh).env("USER", "tester");
+        command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    fn stead(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs it and expects this exit code; says what it wrote.
+    #[track_caller]
+    fn ends(&self, code: i32, args: &[&str]) -> String {
+        let output = self.stead(args);
+        let [out, err] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+        assert_eq!(output.status.code(), Some(code), "stead {args:?}: {out}{err}");
+        format!("{out}{err}")
+    }
+
+    #[track_caller]
+    fn deploy(&self, code: i32, more: &[&str]) -> String {
+        self.ends(code, &[&["deploy"], &QUICK[..], more].concat())
+    }
+
+    /// The version that a host answers with, if it answers.
+    fn serves(&self, n: usize) -> Option<String> {
+        let mut stream = TcpStream::connect((self.hosts.address(n), PORT)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text.trim_end().rsplit(' ').next()?.to_owned())
+    }
+
+    fn served(&self) -> Vec<Option<String>> {
+        (0..self.hosts_n).map(|n| self.serves(n)).collect()
+    }
+
+    #[track_caller]
+    fn all_serve(&self, version: &str) {
+        until(&format!("all serve {version}"), || {
+            let served = self.served();
+            served.iter().all(|it| it.as_deref() == Some(version)).then_some(())
+        });
+    }
+
+    /// What a command answers on a host.
+    fn on(&self, n: usize, args: &[&str]) -> Output {
+        let mut command = self.hosts.command(n, &self.kit(n));
+        command.arg("--root").arg(self.root(n)).args(args).output().unwrap()
+    }
+
+    /// The program that was brought to a host.
+    fn kit(&self, n: usize) -> String {
+        let current = self.root(n).join("programs/current/stead");
+        current.display().to_string()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("kept for a look: {}", self.folder.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn stead() -> String {
+    program("STEAD_BIN", "stead")
+}
+
+/// A program of ours: as it ships if whoever runs the tests has built it, else as it is debugged.
+fn program(variable: &str, name: &str) -> String {
+    let beside = Path::new(env!("CARGO_BIN_EXE_stead")).with_file_name(name);
+    std::env::var(variable).unwrap_or_else(|_| beside.to_str().unwrap().to_owned())
+}
+
+fn skipped(test: &str, why: &str) {
+    let line = format!("SKIPPED: {test}: {why}\n");
+    eprint!("{line}");
+    if let Ok(path) = std::env::var("STEAD_SKIPS") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+#[track_caller]
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        thread::sleep(Duration::from_millis(50)); // bounded poll
+    }
+}
+
+/// Ends a child by a signal and says how it ended.
+fn end(child: Child, signal: &str) -> Output {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn five_hosts_get_a_release_all_of_them_or_none() {
+    let Some(mut fleet) = Fleet::get("five_hosts", 5) else { return };
+    fleet.release("v1", GOOD);
+    assert!(fleet.deploy(0, &[]).contains("stead was brought to h0, h1, h2, h3, h4"));
+    fleet.all_serve("v1");
+    fleet.release("v2", GOOD);
+    let said = fleet.deploy(0, &[]);
+    assert!(!said.contains("stead was brought"), "{said}");
+    fleet.all_serve("v2");
+    // What does not work is brought back everywhere, and the old serves when the command ends.
+    let bad =
+        [("v3", ", \"never-ready\"", "not ready"), ("v4", ", \"crash-after=0\"", "ended 2 times")];
+    for (version, options, why) in bad {
+        fleet.release(version, options);
+        let said = fleet.deploy(5, &["--ready-within", "3s"]);
+        assert!(said.contains(why) && said.contains("it is as it was"), "{said}");
+        assert_eq!(fleet.served(), vec![Some("v2".to_owned()); 5], "{said}");
+    }
+    // One host that is not there, and nothing is changed on any.
+    fleet.hosts.kill(4).unwrap();
+    fleet.release("v5", GOOD);
+    assert!(fleet.deploy(4, &[]).contains("`h4`"));
+    assert_eq!(fleet.served()[..4], vec![Some("v2".to_owned()); 4]);
+    // Back to what ran before, by what the hosts remember; the one that was away is up again.
+    fleet.hosts.boot(4).unwrap();
+    assert!(fleet.ends(0, &[&["rollback", "web"], &QUICK[..]].concat()).contains("deployed"));
+    fleet.all_serve("v1");
+    let history: Value = serde_json::from_str(&fleet.ends(0, &["history", "--json"])).unwrap();
+    for n in 0..5 {
+        let told = &history[format!("h{n}")];
+        assert_eq!(told["is_unbroken"], true);
+        let last = told["entries"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["what"], "rollback of web");
+        assert!(last["who"].as_str().unwrap().starts_with("tester@"));
+    }
+}
+
+#[test]
+fn an_interrupt_brings_back_every_host_that_was_switched() {
+    let Some(fleet) = Fleet::get("an_interrupt", 3) else { return };
+    fleet.release("v1", GOOD);
+    fleet.deploy(0, &[]);
+    fleet.release("v2", GOOD);
+    let mut deploy = fleet.command(&["deploy", "--bake", "60s", "--canary", "2"]);
+    let deploy = deploy.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    until("two hosts are switched", || {
+        let switched = fleet.served().into_iter().filter(|it| it.as_deref() == Some("v2"));
+        (switched.count() == 2).then_some(())
+    });
+    let output = end(deploy, "-INT");
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert_eq!(fleet.served(), vec![Some("v1".to_owned()); 3]);
+}
+
+#[test]
+fn a_second_operator_is_refused_and_one_that_is_stopped_for_long_does_nothing_when_it_wakes() {
+    let Some(fleet) = Fleet::get("two_operators", 2) else { return };
+    fleet.release("v1", GOOD);
+    fleet.deploy(0, &[]);
+    fleet.release("v2", GOOD);
+    let mut first = fleet.command(&["deploy", "--bake", "300s"]);
+    let first = first.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    until("one host is switched", || {
+        let v2 = Some("v2".to_owned());
+        fleet.served().contains(&v2).then_some(())
+    });
+    let said = fleet.deploy(6, &[]);
+    assert!(said.contains("a rollout of tester@"), "{said}");
+    // The laptop sleeps, and another one ends what it began.
+    let pid = first.id().to_string();
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    let said = fleet.ends(0, &[&["deploy", "--resume", "--take-over"], &QUICK[..]].concat());
+    assert!(said.contains("going on with the deploy of 2 hosts"), "{said}");
+    fleet.all_serve("v2");
+    fleet.release("v3", GOOD);
+    fleet.deploy(0, &[]);
+    let output = end(first, "-CONT");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("another operator has taken over"), "{said}");
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert_eq!(fleet.served(), vec![Some("v3".to_owned()); 2]);
+}
+
+/// Where each host may be after an operator died: it serves one of the two.
+fn is_serving(served: &[Option<String>]) -> bool {
+    served.iter().all(|it| matches!(it.as_deref(), Some("v1" | "v2")))
+}
+
+#[test]
+fn an_operator_that_is_killed_around_any_change_leaves_all_hosts_serving_and_a_way_to_end_it() {
+    let Some(fleet) = Fleet::get("killed", 3) else { return };
+    fleet.release("v1", GOOD);
+    fleet.deploy(0, &[]);
+    fleet.release("v2", GOOD);
+    // A release that was shipped already is not shipped again, so every round has its own.
+    let said = fleet.deploy(0, &["--crash-at", "100000"]);
+    let places_n: u64 = said.rsplit("places to die at: ").next().unwrap().trim().parse().unwrap();
+    eprintln!("{places_n} places, before and after each of {} changing requests", places_n / 2);
+    fleet.release("v1", GOOD);
+    fleet.deploy(0, &[]);
+    let [mut on, mut back, mut none] = [0; 3];
+    for at in 1..=places_n {
+        fleet.release("v2", GOOD);
+        // Other content each time, of the same version.
+        fs::write(fleet.folder.join("version"), format!("v2 of round {at}")).unwrap();
+        let place = at.to_string();
+        let output = fleet.stead(&[&["deploy", "--crash-at", &place], &QUICK[..]].concat());
+        assert_eq!(output.status.code(), None, "it died at {at}: {output:?}");
+        until("all hosts serve", || is_serving(&fleet.served()).then_some(()));
+        let resumed = fleet.stead(&[&["deploy", "--resume", "--take-over"], &QUICK[..]].concat());
+        let said = String::from_utf8_lossy(&[resumed.stdout, resumed.stderr].concat()).into_owned();
+        let served = fleet.served();
+        match resumed.status.code() {
+            Some(0) if said.contains("nothing to go on with") => none += 1,
+            Some(0) => {
+                on += 1;
+                assert_eq!(served, vec![Some("v2".to_owned()); 3], "at {at}: {said}");
+            }
+            Some(5) => {
+                back += 1;
+                assert_eq!(served, vec![Some("v1".to_owned()); 3], "at {at}: {said}");
+            }
+            other => panic!("at {at}: {other:?}: {said}"),
+        }
+        fleet.release("v1", GOOD);
+        fleet.deploy(0, &[]);
+        fleet.all_serve("v1");
+    }
+    eprintln!("{on} ended whole-new, {back} whole-old, {none} had nothing to end");
+    assert!(on > 0 && back > 0 && none > 0);
+}
+
+#[test]
+fn a_host_whose_operator_died_takes_the_switch_back_by_itself() {
+    let Some(fleet) = Fleet::get("left", 2) else { return };
+    fleet.release("v1", GOOD);
+    fleet.deploy(0, &[]);
+    fleet.release("v2", GOOD);
+    let begin = || {
+        let args = ["deploy", "--bake", "300s", "--commit-within", "10s"];
+        let mut deploy = fleet.command(&args);
+        let deploy = deploy.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        until("it is switched", || (fleet.serves(0).as_deref() == Some("v2")).then_some(()));
+        deploy
+    };
+    // Control: while its operator is there, it stays switched for longer than that.
+    let deploy = begin();
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(14) {
+        assert_eq!(fleet.serves(0).as_deref(), Some("v2"));
+        thread::sleep(Duration::from_millis(200)); // bounded poll
+    }
+    drop(end(deploy, "-KILL"));
+    fleet.all_serve("v1");
+    // The other host still waits for that operator.
+    let said = fleet.ends(5, &[&["deploy", "--resume", "--take-over"], &QUICK[..]].concat());
+    assert!(said.contains("its operator was gone before"), "{said}");
+    // An agent that dies as well, and is begun again, still does.
+    let deploy = begin();
+    drop(end(deploy, "-KILL"));
+    let status: Value = serde_json::from_slice(&fleet.on(0, &["status", "--json"]).stdout).unwrap();
+    let agent = status["agent"]["pid"].to_string();
+    assert!(Command::new("kill").args(["-9", &agent]).status().unwrap().success());
+    assert_eq!(fleet.serves(0).as_deref(), Some("v2"), "nobody is there to take it back");
+    let mut agent = fleet.hosts.command(0, &fleet.kit(0));
+    agent.arg("--root").arg(fleet.root(0)).args(["agent", "run"]);
+    let _agent = Agent(agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    fleet.all_serve("v1");
+}
+
+/// An agent that was begun by hand, and does not outlive the test.
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
