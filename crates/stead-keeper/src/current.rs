@@ -290,15 +290,15 @@ impl Current {
         self.watchdog_at.is_some_and(|at| at <= now)
     }
 
-    /// Kills whatever is left of the tree; says how many processes that were.
-    pub(crate) fn kill(&self, main_only: bool) -> io::Result<u32> {
+    /// Kills whatever is left of the tree; says how many processes that were. `alone` is as below.
+    pub(crate) fn kill(&self, main_only: bool, alone: bool) -> io::Result<u32> {
         if main_only {
             return Ok(u32::from(self.signal(Signal::Kill)?));
         }
-        if self.is_gone(false) {
+        if self.is_empty(alone) {
             return Ok(0);
         }
-        kill_tree(&self.tree())
+        kill_tree(&self.tree(alone))
     }
 
     /// Whether nothing of the tree is alive. `alone`: there is no other run of the instance, so
@@ -308,15 +308,19 @@ impl Current {
         if self.born_here && alone && !any_child() {
             return true;
         }
+        self.is_empty(alone)
+    }
+
+    fn is_empty(&self, alone: bool) -> bool {
         match &self.cgroup {
             Some(cgroup) => cgroup.is_empty(),
             // What cannot be looked at may be alive.
-            None => members(&self.tree()).is_ok_and(|members| members.is_empty()),
+            None => members(&self.tree(alone)).is_ok_and(|members| members.is_empty()),
         }
     }
 
-    fn tree(&self) -> Tree<'_> {
+    fn tree(&self, alone: bool) -> Tree<'_> {
         let main = Some((self.pid, self.start_ticks));
-        Tree { cgroup: self.cgroup.as_ref(), main, mark: &self.mark }
+        Tree { cgroup: self.cgroup.as_ref(), main, mark: &self.mark, alone }
     }
 }

@@ -346,12 +346,13 @@ impl Keeper {
         };
         self.options.faults.reach(CrashPoint::BeforeKill, &self.folder);
         let no_tree = self.options.faults.no_tree;
+        let alone = self.runs.len() == 1;
         let Some(current) = self.find_mut(run) else {
             self.feed(Input::Gone { run });
             return;
         };
         current.sweeping = sweeping;
-        let killed = current.kill(no_tree).unwrap_or(0);
+        let killed = current.kill(no_tree, alone).unwrap_or(0);
         if killed > 0 {
             let why =
                 if sweeping { "left behind by its main process" } else { "did not end in time" };

@@ -247,7 +247,7 @@ fn sweep_leftovers(folder: &Path, memory: &Memory, home: Option<&CgroupHome>) ->
     let mark = format!("{}{}", mark_prefix(folder), run.0);
     let slot = memory.lane.slot.map_or(run.0 % 2, u64::from);
     let cgroup = home.map(|home| home.run(slot)).transpose()?;
-    let tree = Tree { cgroup: cgroup.as_ref(), main: None, mark: &mark };
+    let tree = Tree { cgroup: cgroup.as_ref(), main: None, mark: &mark, alone: true };
     let deadline = Instant::now() + LEFTOVERS_GONE_WITHIN;
     while !members(&tree)?.is_empty() {
         if Instant::now() > deadline {

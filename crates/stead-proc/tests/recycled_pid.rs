@@ -62,7 +62,8 @@ fn a_process_with_a_pid_that_was_used_before_is_never_signalled() {
 
     assert!(Process::open(pid, ticks).unwrap().is_none(), "it is not the process that was meant");
     assert!(!held.signal(Signal::Kill).unwrap(), "a hold on the dead one reaches nobody");
-    let tree = Tree { cgroup: None, main: Some((pid, ticks)), mark: "STEAD_RUN=nobody#1" };
+    let tree =
+        Tree { cgroup: None, main: Some((pid, ticks)), mark: "STEAD_RUN=nobody#1", alone: true };
     assert_eq!(members(&tree).unwrap().len(), 0);
     assert_eq!(kill_tree(&tree).unwrap(), 0);
     assert_eq!(start_ticks(pid).unwrap(), Some(born), "it was never signalled");

@@ -18,7 +18,7 @@ fn a_tree_is_killed_to_its_last_process() {
     };
     let mut marked = start(&mark);
     let ticks = start_ticks(marked.id()).unwrap().unwrap();
-    let tree = Tree { cgroup: None, main: Some((marked.id(), ticks)), mark: &mark };
+    let tree = Tree { cgroup: None, main: Some((marked.id(), ticks)), mark: &mark, alone: true };
     let mut left = members(&tree).unwrap().len();
     for _ in 0..2000 {
         if left >= 3 {

@@ -1,5 +1,7 @@
 //! What goes to a host besides the agent's API: programs and releases. `stead relay` answers it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,7 +12,8 @@ pub const AGENT: &str = "/v1/agent";
 pub const STORE: &str = "/v1/store/";
 /// `POST` [`Offer`], for [`Wanted`].
 pub const OFFER: &str = "/v1/store/offer";
-/// `PUT` a content; which one is in the path after this.
+/// `PUT` a content, compressed; the path goes on with `DIGEST/LEN`, and with `/DIGEST` of the content
+/// that it was compressed against, if any.
 pub const CONTENT: &str = "/v1/store/content/";
 /// `PUT` [`Offer`]: put a release together of the contents that have come, for [`Wanted`].
 pub const RELEASE: &str = "/v1/store/release";
@@ -50,10 +53,12 @@ pub struct Offer {
 }
 
 /// What a host lacks of a release.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Wanted {
     /// The digest that names the release.
     pub release: String,
     /// The contents that are missing, by BLAKE3 digest.
     pub contents: Vec<String>,
+    /// To some of them, one that is there and may be much like it.
+    pub bases: BTreeMap<String, String>,
 }

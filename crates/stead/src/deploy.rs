@@ -14,6 +14,7 @@ mod host;
 mod resume;
 mod rollback;
 mod rollout;
+mod sent;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -37,6 +38,7 @@ use crate::kit::Kit;
 
 use host::{Host, Lost};
 use rollout::{Begin, Rollout, tell};
+use sent::Outbox;
 
 pub(crate) use rollback::rollback;
 
@@ -86,10 +88,10 @@ async fn anew(
 
 /// The hosts of a fleet on which something runs.
 fn all(file: &FleetFile, crash: &Arc<Crash>) -> Result<Vec<Host>, Failure> {
-    let kit = Arc::new(Kit::own()?);
+    let (kit, outbox) = (Arc::new(Kit::own()?), Arc::new(Outbox::of_this_user()));
     let host = |host: &stead_fleet::Host| {
-        let way = hosts::way(host)?;
-        Ok(Host::new(host.name().clone(), way, Arc::clone(&kit), Arc::clone(crash)))
+        let (way, kit, outbox) = (hosts::way(host)?, Arc::clone(&kit), Arc::clone(&outbox));
+        Ok(Host::new(host.name().clone(), way, kit, outbox, Arc::clone(crash)))
     };
     hosts::used(file).map(host).collect()
 }

@@ -30,6 +30,7 @@ mod root;
 mod samples;
 mod screen;
 mod show;
+mod transfer;
 mod up;
 mod wait;
 

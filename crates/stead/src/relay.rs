@@ -70,7 +70,11 @@ impl Shared {
             Ok(body) => body.to_bytes(),
             Err(error) => {
                 let because = error.to_string();
-                return refused(StatusCode::BAD_REQUEST, &refusal("read what was sent", because));
+                // It broke off on the way: nothing is wrong with what was asked.
+                return refused(
+                    StatusCode::REQUEST_TIMEOUT,
+                    &refusal("read it to its end", because),
+                );
             }
         };
         let store = self.store.lock().await;

@@ -104,12 +104,16 @@ fn lost_over_restarts(rig: &Rig, port: u16) -> u64 {
 
 #[test]
 fn no_request_is_lost_while_runs_take_each_others_place() {
-    let (mut rig, port) = server(&[]);
-    rig.start();
-    rig.wait_until("ready", |report| report.ready == Some(true));
-    assert_eq!(lost_over_restarts(&rig, port), 0);
-    let replaced = rig.events().iter().filter(|it| matches!(it, Event::Replaced { .. })).count();
-    assert_eq!(replaced as u64, REPLACEMENTS);
+    for flags in [&[][..], &["--no-cgroup"]] {
+        let (rig, port) = server(&[]);
+        let mut rig = rig.flag(flags);
+        rig.start();
+        rig.wait_until("ready", |report| report.ready == Some(true));
+        assert_eq!(lost_over_restarts(&rig, port), 0, "{flags:?}");
+        let is_replaced = |it: &&Event| matches!(it, Event::Replaced { .. });
+        let replaced = rig.events().iter().filter(is_replaced).count();
+        assert_eq!(replaced as u64, REPLACEMENTS, "{flags:?}");
+    }
 }
 
 #[test]

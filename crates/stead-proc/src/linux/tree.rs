@@ -23,6 +23,8 @@ pub struct Tree<'a> {
     pub main: Option<(u32, u64)>,
     /// `NAME=value`, in the environment of everything the run started.
     pub mark: &'a str,
+    /// No other run of this process is alive: then whatever descends from it is of this one.
+    pub alone: bool,
 }
 
 /// In the environment of what was run in the place of a run: its tree's, and not its main process.
@@ -46,7 +48,7 @@ pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {
         .filter(|(pid, ticks)| all.iter().all(|s| s.pid != *pid || s.start_ticks == *ticks));
     let mut environments = Environments::new();
     let mut is_root = |stat: &Stat| {
-        stat.parent == own
+        (tree.alone && stat.parent == own)
             || main.is_some_and(|(pid, _)| stat.pid == pid || stat.session == pid)
             || environments.holds(stat.pid, tree.mark.as_bytes())
     };
@@ -120,5 +122,5 @@ pub fn kill_tree(tree: &Tree<'_>) -> io::Result<u32> {
 pub fn kill_descendants() -> io::Result<u32> {
     /// No variable holds a NUL.
     const NOBODYS: &str = "\0";
-    kill_tree(&Tree { cgroup: None, main: None, mark: NOBODYS })
+    kill_tree(&Tree { cgroup: None, main: None, mark: NOBODYS, alone: true })
 }

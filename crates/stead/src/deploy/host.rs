@@ -1,5 +1,6 @@
 //! One host of a rollout, from the operator's side.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::client::Client;
 use crate::crash::Crash;
 use crate::deploy::gate::{self, Gate, Gated};
+use crate::deploy::sent::Outbox;
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::{Part, Parts};
 use crate::kit::Kit;
@@ -78,8 +80,13 @@ pub(super) struct Host {
     pub(super) was_switched: bool,
     /// The programs of stead were brought there.
     pub(super) were_put: bool,
+    /// Bytes of contents that went there.
+    pub(super) sent_len: u64,
+    /// Bytes of the contents that it lacked.
+    pub(super) lacked_len: u64,
     way: Way,
     kit: Arc<Kit>,
+    outbox: Arc<Outbox>,
     crash: Arc<Crash>,
     reached: Option<Reached>,
     /// What it is to run, unless it knows.
@@ -90,7 +97,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(name: HostName, way: Way, kit: Arc<Kit>, crash: Arc<Crash>) -> Self {
+    pub(super) fn new(
+        name: HostName,
+        way: Way,
+        kit: Arc<Kit>,
+        outbox: Arc<Outbox>,
+        crash: Arc<Crash>,
+    ) -> Self {
         Self {
             name,
             operator: None,
@@ -100,7 +113,10 @@ impl Host {
             were_put: false,
             way,
             kit,
+            outbox,
             crash,
+            sent_len: 0,
+            lacked_len: 0,
             reached: None,
             plan: None,
             parts: Arc::default(),
@@ -259,7 +275,7 @@ impl Host {
     pub(super) async fn stage(&mut self, about: About, within: Duration) -> Result<(), Failure> {
         let client = self.client().await?;
         let parts = Arc::clone(&self.parts);
-        for key in &self.own {
+        for key in &self.own.clone() {
             let release = parts.get(key).expect("it was read");
             let folder = key.1.folder_name().to_owned();
             let offer = Offer { folder, manifest: release.manifest() };
@@ -270,14 +286,8 @@ impl Host {
             }
             let contents = release.contents();
             for digest in &wanted.contents {
-                let Some((path, _)) = contents.get(digest) else { continue };
-                let bytes = tokio::fs::read(path).await;
-                let bytes =
-                    bytes.map_err(|source| FleetFailure::Ship { path: path.clone(), source })?;
-                let time = CONTENT_WITHIN + Duration::from_secs(bytes.len() as u64 >> 20);
-                let path = format!("{}{digest}", ship::CONTENT);
-                let put = client.put_bytes(&path, bytes.into(), time);
-                let _: serde_json::Value = self.crash.around(put).await?;
+                let Some((path, len)) = contents.get(digest) else { continue };
+                self.send(&client, digest, (path, *len), wanted.bases.get(digest)).await?;
             }
             let body = serde_json::to_vec(&offer).expect("API types always serialize");
             let put = client.put_bytes(ship::RELEASE, body.into(), RELEASE_WITHIN);
@@ -287,6 +297,25 @@ impl Host {
         let plan = self.plan.clone().expect("what is staged was planned");
         let staged = Staged { plan, about, commit_within_ms };
         self.ask_with(HostAskWhat::Stage, Some(Box::new(staged))).await
+    }
+
+    /// Sends one content, against this base if it is known here.
+    async fn send(
+        &mut self,
+        client: &Client,
+        digest: &str,
+        (path, len): (&Path, u64),
+        base: Option<&String>,
+    ) -> Result<(), Failure> {
+        let sent = self.outbox.get(digest, path, base).await?;
+        let base = sent.base.as_ref().map(|base| format!("/{base}")).unwrap_or_default();
+        let path = format!("{}{digest}/{len}{base}", ship::CONTENT);
+        let time = CONTENT_WITHIN + Duration::from_secs(sent.bytes.len() as u64 >> 20);
+        let put = client.put_bytes(&path, sent.bytes.clone(), time);
+        let _: serde_json::Value = self.crash.around(put).await?;
+        self.sent_len += sent.bytes.len() as u64;
+        self.lacked_len += len;
+        Ok(())
     }
 
     /// Switches, and waits until everything on the host is as it should be and has been for the

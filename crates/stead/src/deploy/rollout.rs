@@ -13,6 +13,7 @@ use crate::args::Pace;
 use crate::deploy::host::{self, Ended, Host, Operator, Work};
 use crate::failure::{Failure, FleetFailure};
 use crate::interrupts::Interrupts;
+use crate::render::quantity;
 
 /// Hosts are told at least this often that their operator is there: well within the time after
 /// which they take a switch back.
@@ -109,7 +110,7 @@ impl Rollout {
                     Box::pin(async move { host.stage(about, within).await })
                 })
                 .await?;
-                ctx.screen.note("every host has all that it needs");
+                ctx.screen.note(&self.staged());
             }
         }
         let order: Vec<usize> = (0..self.hosts.len())
@@ -121,6 +122,13 @@ impl Rollout {
             self.switch(wave).await?;
         }
         Ok(())
+    }
+
+    /// What is told once all hosts can be switched.
+    fn staged(&self) -> String {
+        let sum = |len: fn(&Host) -> u64| quantity::bytes(self.hosts.iter().map(len).sum());
+        let (sent, lacked) = (sum(|host| host.sent_len), sum(|host| host.lacked_len));
+        format!("every host has all that it needs: {sent} sent for {lacked}")
     }
 
     /// Does the same on all hosts at once.

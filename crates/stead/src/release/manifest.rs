@@ -104,15 +104,19 @@ impl Release {
         Ok(Self { entries, digest })
     }
 
-    /// The contents of its files by digest, with where each is and how long it is.
-    pub(crate) fn contents(&self) -> BTreeMap<String, (PathBuf, u64)> {
-        let content = |entry: &Entry| match entry {
+    /// Its files: path in it, digest, where the content is and how long.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, String, &Path, u64)> {
+        self.entries.iter().filter_map(|(path, entry)| match entry {
             Entry::File { from, len, digest, .. } => {
-                Some((digest.to_hex().to_string(), (from.clone(), *len)))
+                Some((path.as_str(), digest.to_hex().to_string(), from.as_path(), *len))
             }
             Entry::Folder | Entry::Link { .. } => None,
-        };
-        self.entries.values().filter_map(content).collect()
+        })
+    }
+
+    /// The contents of its files by digest, with where each is and how long it is.
+    pub(crate) fn contents(&self) -> BTreeMap<String, (PathBuf, u64)> {
+        self.files().map(|(_, digest, from, len)| (digest, (from.to_owned(), len))).collect()
     }
 }
 

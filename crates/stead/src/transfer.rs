@@ -1,0 +1,131 @@
+//! What goes over the wire instead of a file: compressed, and where the other end has the file of
+//! before, only what is new.
+//!
+//! A content and the one before it are compressed as one, so that what they share costs a
+//! reference (the way of `zstd --patch-from`). It is worth nothing without exactly that base.
+
+use std::io::{self, Read as _, Write as _};
+
+use zstd::stream::{read::Decoder, write::Encoder};
+
+/// Fast enough that a network of 1 Gbit/s does not wait for it.
+const LEVEL: i32 = 3;
+
+/// A patch is small whatever it costs to find: with a base, time goes into the search.
+const LEVEL_PATCH: i32 = 9;
+
+/// The farthest that a reference reaches, as a power of two; also what the other end must hold.
+const WINDOW_LOG_MAX: u32 = 30;
+
+/// Why what came is not a content.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    #[error("it is not what was compressed")]
+    Damaged(#[source] io::Error),
+    #[error("it is not {0} bytes long")]
+    Length(u64),
+}
+
+/// Compresses a content, for an end that has the base.
+pub(crate) fn compress(content: &[u8], base: Option<&[u8]>) -> io::Result<Vec<u8>> {
+    let mut compressed = Vec::new();
+    let mut encoder = match base {
+        Some(base) => {
+            let mut encoder = Encoder::with_ref_prefix(&mut compressed, LEVEL_PATCH, base)?;
+            encoder.long_distance_matching(true)?;
+            encoder.window_log(window_log(content.len() + base.len()))?;
+            encoder
+        }
+        None => Encoder::new(&mut compressed, LEVEL)?,
+    };
+    encoder.set_pledged_src_size(Some(content.len() as u64))?;
+    encoder.write_all(content)?;
+    encoder.finish()?;
+    Ok(compressed)
+}
+
+/// The content of this length. Whatever was sent, no more memory than that is filled.
+pub(crate) fn restore(
+    compressed: &[u8],
+    base: Option<&[u8]>,
+    len: u64,
+) -> Result<Vec<u8>, RestoreError> {
+    let mut decoder = match base {
+        Some(base) => Decoder::with_ref_prefix(compressed, base),
+        None => Decoder::with_buffer(compressed),
+    }
+    .map_err(RestoreError::Damaged)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(RestoreError::Damaged)?;
+    let mut content = Vec::new();
+    let mut bounded = decoder.take(len + 1);
+    bounded.read_to_end(&mut content).map_err(RestoreError::Damaged)?;
+    if content.len() as u64 == len { Ok(content) } else { Err(RestoreError::Length(len)) }
+}
+
+/// The smallest window that holds so many bytes, within what may be asked for.
+fn window_log(len: usize) -> u32 {
+    const WINDOW_LOG_MIN: u32 = 10;
+    (usize::BITS - len.leading_zeros()).clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that do not compress, always the same for a seed.
+    fn noise(seed: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let mut reader = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
+        reader.fill(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_content_comes_back_with_and_without_a_base() {
+        let base = noise(1, 300_000);
+        let mut moved = base.clone();
+        moved.splice(1000..1000, noise(2, 777));
+        moved.splice(200_000..200_500, []);
+        let contents = [Vec::new(), b"x".to_vec(), noise(3, 5), base.clone(), moved];
+        for content in &contents {
+            for base in [None, Some(&base[..]), Some(&b""[..]), Some(&content[..])] {
+                let sent = compress(content, base).unwrap();
+                assert_eq!(restore(&sent, base, content.len() as u64).unwrap(), *content);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_base_has_is_not_sent_again() {
+        let base = noise(1, 4 << 20);
+        let mut content = base.clone();
+        content.splice(1 << 20..1 << 20, noise(2, 5000));
+        content[3 << 20] ^= 1;
+        let patch = compress(&content, Some(&base)).unwrap().len();
+        assert!(patch < 10_000, "{patch}");
+        // Control: without the base, all of it is.
+        assert!(compress(&content, None).unwrap().len() >= content.len());
+    }
+
+    #[test]
+    fn what_was_cut_changed_or_made_for_another_base_is_never_taken_for_the_content() {
+        let (base, content) = (noise(1, 5000), [noise(1, 4000), noise(2, 300)].concat());
+        let sent = compress(&content, Some(&base)).unwrap();
+        let len = content.len() as u64;
+        let is_whole = |sent: &[u8], base: Option<&[u8]>| {
+            restore(sent, base, len).is_ok_and(|restored| restored == content)
+        };
+        assert!(is_whole(&sent, Some(&base)));
+        assert!(!is_whole(&sent, Some(&noise(9, 5000))) && !is_whole(&sent, None));
+        for place in 0..sent.len() {
+            assert!(!is_whole(&sent[..place], Some(&base)), "cut at {place}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_fills_no_more_than_was_announced() {
+        let bomb = compress(&vec![0; 64 << 20], None).unwrap();
+        assert!(bomb.len() < 100_000);
+        assert!(matches!(restore(&bomb, None, 1000), Err(RestoreError::Length(1000))));
+    }
+}
