@@ -12,8 +12,8 @@ pub const AGENT: &str = "/v1/agent";
 pub const STORE: &str = "/v1/store/";
 /// `POST` [`Offer`], for [`Wanted`].
 pub const OFFER: &str = "/v1/store/offer";
-/// `PUT` a content, compressed; the path goes on with `DIGEST/LEN`, and with `/DIGEST` of the content
-/// that it was compressed against, if any.
+/// `PUT` a content, compressed; the path goes on with `DIGEST/LEN`, and with `/DIGEST` of the
+/// content that it was compressed against, if any.
 pub const CONTENT: &str = "/v1/store/content/";
 /// `PUT` [`Offer`]: put a release together of the contents that have come, for [`Wanted`].
 pub const RELEASE: &str = "/v1/store/release";
