@@ -212,8 +212,10 @@ impl Host {
         let client = self.client().await?;
         self.was_asked = true;
         let ask = HostAsk { epoch: operator.epoch, id: operator.id.clone(), what };
+        let is_change = ask.what != HostAskWhat::Keep;
         let ask = RolloutAsk { ask, staged };
-        let asked = self.crash.around(client.post("/v1/rollout", &ask)).await;
+        let asking = client.post("/v1/rollout", &ask);
+        let asked = if is_change { self.crash.around(asking).await } else { asking.await };
         asked.map(|_: RolloutState| ()).map_err(refused)
     }
 
