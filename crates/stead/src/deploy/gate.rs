@@ -17,6 +17,8 @@ pub(super) struct Gate {
     may_end: BTreeMap<String, bool>,
     /// How often it had ended before.
     restarts: BTreeMap<String, u64>,
+    /// What was said of it before: no reason for what is otherwise now.
+    notes: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,8 +34,9 @@ impl Gate {
             (name.to_string(), spec.restart.when != When::Always && spec.schedule.is_none())
         });
         let before = before.iter().flat_map(|status| &status.instances);
+        let notes = before.clone().map(|it| (it.name.clone(), it.notes.clone())).collect();
         let restarts = before.map(|instance| (instance.name.clone(), instance.restarts)).collect();
-        Self { may_end: may_end.collect(), restarts }
+        Self { may_end: may_end.collect(), restarts, notes }
     }
 
     /// What one status says of it. The counts of a new run begin anew, or go on.
@@ -72,7 +75,9 @@ impl Gate {
             return Gated::Failed(format!("`{name}` ended {ends_n} times{last}"));
         }
         let is_current = instance.current;
-        let because = instance.notes.first().map(|note| format!(": {note}")).unwrap_or_default();
+        let known = self.notes.get(name).map_or(&[][..], Vec::as_slice);
+        let because = instance.notes.iter().find(|note| !known.contains(note));
+        let because = because.map(|note| format!(": {note}")).unwrap_or_default();
         match instance.phase.as_str() {
             "failed" if is_current || instance.keeper_pid.is_none() => {
                 Gated::Failed(format!("`{name}` has failed{last}{because}"))
@@ -99,15 +104,18 @@ mod tests {
     use crate::samples;
     use stead_core::plan::Spec;
 
-    fn gate() -> Gate {
-        let plan = Plan {
+    fn plan() -> Plan {
+        Plan {
             fleet: "shop".parse().unwrap(),
             host: "h1".parse().unwrap(),
             instances: [("orders.0".parse().unwrap(), Spec::of(Vec::new()))].into(),
-        };
+        }
+    }
+
+    fn gate() -> Gate {
         let mut before = samples::status();
         before.instances = vec![samples::up("orders", 0)];
-        Gate::new(&plan, Some(&before))
+        Gate::new(&plan(), Some(&before))
     }
 
     fn looked(change: impl Fn(&mut InstanceStatus)) -> Gated {
@@ -139,6 +147,21 @@ mod tests {
         for change in failed {
             assert!(matches!(looked(change), Gated::Failed(_)));
         }
+    }
+
+    #[test]
+    fn the_reason_is_what_was_not_said_before() {
+        let standing = "this kernel is older than 6.12";
+        let mut status = samples::status();
+        let mut instance = samples::up("orders", 0);
+        instance.notes = vec![standing.into()];
+        status.instances = vec![instance.clone()];
+        let mut gate = Gate::new(&plan(), Some(&status));
+        (instance.current, instance.ready) = (true, Some(false));
+        instance.notes.push("status 503".into());
+        status.instances = vec![instance];
+        let why = "`orders.0` is up, not ready: status 503";
+        assert_eq!(gate.look(&status), Gated::Pending(why.into()));
     }
 
     #[test]
