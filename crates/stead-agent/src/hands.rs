@@ -1,7 +1,7 @@
 //! What touches the disk on behalf of the agent, on one thread, in order: a slow disk holds up
 //! these jobs and not what the agent sees and answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -56,10 +56,6 @@ pub(crate) enum Job {
         ports: BTreeMap<String, u16>,
         /// The mark of the launch that all of the instance goes by, if it is one.
         settled: Option<u32>,
-    },
-    /// Remove what was packed and that nothing needs, of these and what the history names.
-    Collect {
-        keep: BTreeSet<Digest>,
     },
     /// Write a line of the host's history.
     Record(Box<NewEntry>),
@@ -147,7 +143,6 @@ impl Hands {
                 let retired = self.bury(&instance);
                 Done::Buried { instance, retired }
             }
-            Job::Collect { keep } => return self.collect(keep),
             Job::Prepare { instance, mark, launch, ports, settled } => {
                 let config = launch.config.clone();
                 let prepared = self.prepare(&instance, Preflight { launch, ports, first: false });
@@ -175,22 +170,6 @@ impl Hands {
                 Done::Started { instance: start.instance, started }
             }
         })
-    }
-
-    /// What cannot be removed now is removed after the next rollout.
-    fn collect(&self, mut keep: BTreeSet<Digest>) -> Option<Done> {
-        keep.extend(history::way_back(&self.layout).ok()?);
-        for name in self.layout.list().ok()?.0 {
-            let folder = self.layout.instance(&name);
-            for file in ["spec.json", "next.json"] {
-                match store::read::<Box<Launch>>(&folder.join(file), LAUNCH_FORMAT) {
-                    Found::Whole(launch) => keep.extend(launch.release),
-                    Found::Absent => (),
-                    Found::Damaged { .. } => return None,
-                }
-            }
-        }
-        None
     }
 
     fn all_wanted(&mut self, stored: &Stored) -> AllWanted {

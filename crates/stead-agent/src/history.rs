@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stead_core::plan::{Digest, Plan};
+use stead_core::plan::Plan;
 use stead_wire::file;
 use stead_wire::rollout::{History, HistoryEntry, Outcome};
 
@@ -18,9 +18,6 @@ const FORMAT: &str = "stead-history/1";
 
 /// More entries are not read, nor kept: a deploy an hour for a year.
 const ENTRIES_MAX: u64 = 10_000;
-
-/// The releases of so many entries that held are kept: the way back.
-const BACK_MAX: usize = 5;
 
 /// A change as it happens.
 #[derive(Debug)]
@@ -99,30 +96,6 @@ pub(crate) fn read(layout: &Layout, n: Option<u64>) -> io::Result<History> {
     Ok(History { entries, is_unbroken })
 }
 
-/// The releases that the last plans which held here need.
-pub(crate) fn way_back(layout: &Layout) -> io::Result<Vec<Digest>> {
-    let folder = layout.history();
-    let mut plans: Vec<Plan> = Vec::new();
-    for number in numbers(&folder)?.into_iter().rev() {
-        let bytes = fs::read(path(&folder, number))?;
-        let Ok(entry) = file::decode::<HistoryEntry>(FORMAT, &bytes) else { continue };
-        let has_held = !matches!(entry.outcome, Outcome::Reverted(_));
-        if let Some(plan) = entry.plan.filter(|_| has_held) {
-            plans.push(plan);
-        }
-        if plans.len() == BACK_MAX {
-            break;
-        }
-    }
-    Ok(plans.iter().flat_map(packed).collect())
-}
-
-/// The digests of everything packed that a plan names.
-pub(crate) fn packed(plan: &Plan) -> impl Iterator<Item = Digest> {
-    let specs = plan.instances.values();
-    specs.flat_map(|spec| spec.release.iter().chain(&spec.config).cloned())
-}
-
 fn releases(plan: &Plan) -> BTreeMap<String, String> {
     let named = plan.instances.iter().filter_map(|(name, spec)| {
         Some((name.service().to_string(), spec.release.as_ref()?.as_str().to_owned()))
@@ -185,25 +158,5 @@ mod tests {
         assert!(read(&layout, None).unwrap().is_unbroken);
         fs::remove_file(&second).unwrap();
         assert!(!read(&layout, None).unwrap().is_unbroken);
-    }
-
-    #[test]
-    fn what_was_reverted_is_no_way_back() {
-        let root = TempRoot::new("way-back");
-        let layout = root.layout();
-        layout.make_root().unwrap();
-        let with_release = |digit: &str, outcome| {
-            let mut entry = entry(digit, outcome);
-            let digest = Digest::try_from(digit.repeat(64)).unwrap();
-            for spec in entry.plan.instances.values_mut() {
-                spec.release = Some(digest.clone());
-            }
-            append(&layout, entry).unwrap();
-            digest
-        };
-        let good = with_release("a", Outcome::Committed);
-        with_release("b", Outcome::Reverted("it crashed".into()));
-        let put = with_release("c", Outcome::Put);
-        assert_eq!(way_back(&layout).unwrap(), [put, good]);
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::agent::{Agent, START_AGAIN_AFTER};
 use crate::hands::Job;
-use crate::history::{self, NewEntry};
+use crate::history::NewEntry;
 use crate::plan_change::Then;
 
 pub(crate) const ROLLOUT_FORMAT: &str = "stead-rollout/1";
@@ -73,11 +73,6 @@ impl Remembered {
             Pending::Back => self.back.as_ref(),
             Pending::Staged => self.staged.as_ref(),
         }
-    }
-
-    /// Plans that a rollout may still need on this host.
-    pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
-        self.staged.iter().chain(&self.back)
     }
 
     fn commit_within(&self) -> Duration {
@@ -300,26 +295,7 @@ impl Agent {
             let next = Remembered { pending: None, ..self.rollout.remembered.clone() };
             return self.remember(next, None, None);
         }
-        let is_over = matches!(
-            self.rollout.remembered.stage(),
-            Some(HostStage::Committed | HostStage::Reverted { .. })
-        );
-        if is_put && is_over {
-            self.collect();
-        }
         self.next_ask();
-    }
-
-    /// Has everything removed that was packed and is needed by nothing: neither the plan, nor a
-    /// way back. While some run may go by another launch than its instance, nothing is.
-    fn collect(&mut self) {
-        if self.kept.values().any(|kept| kept.settled().is_none()) {
-            return;
-        }
-        let plan = self.stored.iter().map(|stored| &stored.plan);
-        let plans = plan.chain(self.rollout.remembered.plans());
-        let keep = plans.flat_map(history::packed).collect();
-        self.do_job(Job::Collect { keep });
     }
 
     fn next_ask(&mut self) {
