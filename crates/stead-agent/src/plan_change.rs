@@ -175,6 +175,7 @@ impl Agent {
         self.troubles.remove("plan.json");
         self.wanted = wanted;
         self.resolve_at = None;
+        self.rollout.is_plan_new = true;
         match then {
             Then::Nobody => self.stored = Some(stored),
             Then::Put(to) => {

@@ -75,6 +75,16 @@ impl Remembered {
         }
     }
 
+    /// Whether the plan that is there came otherwise than by this rollout, after it.
+    fn is_overtaken(&self, now_has: Option<&Plan>) -> bool {
+        let last_put = match self.stage() {
+            Some(HostStage::Switched | HostStage::Committed) => self.staged.as_ref(),
+            Some(HostStage::Reverted { .. }) => self.back.as_ref(),
+            Some(HostStage::Claimed | HostStage::Staged) | None => None,
+        };
+        self.pending.is_none() && last_put.is_some() && last_put != now_has
+    }
+
     fn commit_within(&self) -> Duration {
         self.commit_within_ms.map_or(COMMIT_WITHIN, Duration::from_millis)
     }
@@ -89,6 +99,8 @@ pub(crate) enum RolloutRefused {
     Bad(Refusal),
     /// Another one is in the way, or it is not its turn.
     Conflict(HostRefusal),
+    /// The host goes down: nothing is to run there any more.
+    GoingDown(Refusal),
     /// The disk did not take it.
     NotStored(Refusal),
 }
@@ -102,8 +114,10 @@ pub(crate) struct Rollout {
     heard_at: Option<Instant>,
     /// One change at a time goes to the disk.
     in_flight: Option<InFlight>,
-    /// When a plan is put again that could not be put.
+    /// When what could not be stored is tried again.
     again_at: Option<Instant>,
+    /// The plan may have come otherwise than by the rollout: that is yet to be looked at.
+    pub(crate) is_plan_new: bool,
     waiting: VecDeque<(RolloutAsk, AnswerTo)>,
 }
 
@@ -116,7 +130,7 @@ struct InFlight {
 
 impl Rollout {
     pub(crate) fn new(remembered: Remembered) -> Self {
-        Self { remembered, heard_at: Some(Instant::now()), ..Self::default() }
+        Self { remembered, heard_at: Some(Instant::now()), is_plan_new: true, ..Self::default() }
     }
 
     fn is_alive(&self, now: Instant) -> bool {
@@ -125,7 +139,7 @@ impl Rollout {
 
     /// When to look at it again, if nobody asks.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
-        self.deadline().into_iter().chain(self.again_at).min()
+        self.again_at.or_else(|| self.deadline())
     }
 
     /// When a switch is taken back.
@@ -136,12 +150,10 @@ impl Rollout {
 
     pub(crate) fn state(&self, now: Instant) -> RolloutState {
         let machine = &self.remembered.machine;
-        let silent = self.heard_at.map(|at| now.duration_since(at).as_millis());
         RolloutState {
             epoch: machine.epoch,
             held: machine.held.clone(),
             about: self.remembered.about.clone(),
-            silent_ms: silent.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
             alive: self.is_alive(now),
         }
     }
@@ -158,7 +170,10 @@ impl Rollout {
 impl Agent {
     /// Takes one ask of an operator, or says why not.
     pub(crate) fn rollout_asked(&mut self, ask: RolloutAsk, to: AnswerTo) {
-        if self.rollout.in_flight.is_some() || self.change.is_some() {
+        if self.down.is_some() {
+            return drop(to.send(Err(RolloutRefused::GoingDown(going_down()))));
+        }
+        if self.is_changing() {
             if self.rollout.waiting.len() < WAITING_MAX {
                 self.rollout.waiting.push_back((ask, to));
             }
@@ -264,7 +279,8 @@ impl Agent {
                 // Who asked may be gone.
                 let _ = to.send(Err(RolloutRefused::NotStored(refusal)));
             }
-            return self.next_ask();
+            self.rollout.again_at = Some(Instant::now() + START_AGAIN_AFTER);
+            return;
         }
         self.say_stage(&next);
         self.rollout.remembered = next;
@@ -293,33 +309,52 @@ impl Agent {
         }
         if is_put && self.rollout.remembered.pending.is_some() {
             let next = Remembered { pending: None, ..self.rollout.remembered.clone() };
-            return self.remember(next, None, None);
+            self.remember(next, None, None);
         }
-        self.next_ask();
     }
 
-    fn next_ask(&mut self) {
-        if let Some((ask, to)) = self.rollout.waiting.pop_front() {
+    /// Whether a change of the plan, or of what is remembered, is on its way to the disk.
+    fn is_changing(&self) -> bool {
+        self.rollout.in_flight.is_some() || self.change.is_some()
+    }
+
+    /// Does what is due without being asked, then takes the asks that have waited.
+    pub(crate) fn look_at_rollout(&mut self, now: Instant) {
+        if self.is_changing() {
+            return;
+        }
+        if self.down.is_none() && self.rollout.again_at.is_none_or(|at| at <= now) {
+            self.rollout.again_at = None;
+            if let Some((next, entry)) = self.due_in_rollout(now) {
+                return self.remember(next, None, entry);
+            }
+        }
+        while !self.is_changing()
+            && let Some((ask, to)) = self.rollout.waiting.pop_front()
+        {
             self.rollout_asked(ask, to);
         }
     }
 
-    /// Goes on with what an agent before had decided, and takes back what nobody has committed.
-    pub(crate) fn look_at_rollout(&mut self, now: Instant) {
-        if self.rollout.in_flight.is_some() || self.change.is_some() || self.down.is_some() {
-            return;
+    /// What is to be remembered now: that another plan has come meanwhile, that nobody has
+    /// committed, or what an agent before had decided and is yet to be done.
+    fn due_in_rollout(&mut self, now: Instant) -> Option<(Remembered, Option<Box<NewEntry>>)> {
+        let remembered = &self.rollout.remembered;
+        if self.rollout.is_plan_new {
+            if remembered.is_overtaken(self.stored.as_ref().map(|stored| &stored.plan)) {
+                let machine = remembered.machine.clone().leave();
+                return Some((Remembered { machine, ..Remembered::default() }, None));
+            }
+            self.rollout.is_plan_new = false;
         }
         if self.rollout.deadline().is_some_and(|at| at <= now) {
             let (machine, what) = self.rollout.remembered.machine.clone().expire();
             let next = self.after(machine, &what, None);
             let entry = self.entry_of(&next);
-            return self.remember(next, None, entry);
+            return Some((next, entry));
         }
-        let is_pending = self.rollout.remembered.pending.is_some();
-        if is_pending && self.rollout.again_at.is_none_or(|at| at <= now) {
-            let next = self.rollout.remembered.clone();
-            self.remember(next, None, None);
-        }
+        let remembered = &self.rollout.remembered;
+        remembered.pending.map(|_| (remembered.clone(), None))
     }
 
     fn say_stage(&mut self, next: &Remembered) {
@@ -345,6 +380,14 @@ fn nothing_staged() -> Refusal {
         what: "nothing was staged".into(),
         because: "the request holds no plan".into(),
         try_this: "`/v1/openapi.json` describes what goes into the body".into(),
+    }
+}
+
+fn going_down() -> Refusal {
+    Refusal {
+        what: "nothing can be brought there".into(),
+        because: "the host is going down".into(),
+        try_this: "wait until `stead down` has ended there".into(),
     }
 }
 

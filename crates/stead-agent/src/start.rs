@@ -203,7 +203,7 @@ fn agent(
         crash: Crash(options.crash_at),
     };
     let mut agent = Agent {
-        host: options.host.clone().unwrap_or_else(host_name),
+        host: options.host.clone().unwrap_or_else(stead_proc::host_name),
         until_down: options.until_down,
         instances_max: instances_max(stead_proc::open_files_max()),
         capacity: crate::capacity(),
@@ -280,12 +280,6 @@ impl Agent {
         self.journal.note(Event::AgentStopped { pid: std::process::id() });
         self.journal.flush();
     }
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "local".into() } else { name.into() }
 }
 
 async fn tell_of_children(mut children: Signal, messages: mpsc::Sender<Message>) {

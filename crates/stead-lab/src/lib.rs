@@ -4,8 +4,10 @@
 
 mod hosts;
 mod image;
+mod skips;
 mod vm;
 
 pub use hosts::Hosts;
 pub use image::{Image, missing_programs};
+pub use skips::skipped;
 pub use vm::{Said, Vm};

@@ -17,7 +17,7 @@ pub use imp::detach::{
 };
 pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
 pub use imp::handed::{handed_descriptors, notify};
-pub use imp::identity::{Process, boot_id, is_own_child, start_ms, start_ticks};
+pub use imp::identity::{Process, boot_id, host_name, is_own_child, start_ms, start_ticks};
 pub use imp::kernel_log::kernel_lines;
 pub use imp::local::{LocalListener, LocalStream};
 pub use imp::memory::{lean_memory, memory_total, trim_code, trim_memory, trim_stack};

@@ -33,15 +33,6 @@ fn impostor(pid: u32) -> io::Result<()> {
     }
 }
 
-fn skipped(why: &str) {
-    let line = format!("SKIPPED: a pid used again: {why}\n");
-    eprint!("{line}");
-    if let Ok(path) = std::env::var("STEAD_SKIPS") {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        io::Write::write_all(&mut file, line.as_bytes()).unwrap();
-    }
-}
-
 #[test]
 fn a_process_with_a_pid_that_was_used_before_is_never_signalled() {
     let mut first = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
@@ -55,7 +46,7 @@ fn a_process_with_a_pid_that_was_used_before_is_never_signalled() {
         thread::sleep(Duration::from_millis(1)); // bounded poll
     }
     if let Err(error) = impostor(pid) {
-        return skipped(&error.to_string());
+        return stead_lab::skipped("a pid used again", &error.to_string());
     }
     let born = start_ticks(pid).unwrap().expect("the impostor lives");
     assert_ne!(born, ticks);

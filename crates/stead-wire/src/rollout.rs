@@ -56,8 +56,6 @@ pub struct RolloutState {
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub held: Option<Held>,
     pub about: Option<About>,
-    /// Milliseconds since its operator was last heard of; `null` when that is unknown.
-    pub silent_ms: Option<u64>,
     /// Whether its operator still counts as being there.
     pub alive: bool,
 }

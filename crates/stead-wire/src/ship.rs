@@ -21,9 +21,6 @@ pub const RELEASE: &str = "/v1/store/release";
 /// The longest body, in bytes: a content comes in one piece.
 pub const BODY_LEN_MAX: usize = 512 << 20;
 
-/// What is refused where there is no agent.
-pub const NO_AGENT: &str = "there is no agent";
-
 /// What became of the agent.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AgentMade {

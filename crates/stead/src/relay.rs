@@ -94,7 +94,7 @@ async fn pass_on(
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let because = format!("nothing answers at `{}`: {error}", socket.display());
         Refusal {
-            what: ship::NO_AGENT.into(),
+            what: "there is no agent".into(),
             because,
             try_this: "`stead deploy` starts one".into(),
         }

@@ -49,7 +49,10 @@ fn five_units_of_debian_run_from_the_file_they_are_imported_to() {
             .filter(|unit| !Path::new(&format!("/lib/systemd/system/{unit}.service")).is_file())
             .collect();
     if !missing.is_empty() || !stead_proc::is_root() {
-        return skipped(name, &format!("it takes root and the units; missing: {missing:?}"));
+        return stead_lab::skipped(
+            name,
+            &format!("it takes root and the units; missing: {missing:?}"),
+        );
     }
     let status = Command::new("unshare")
         .args(["--mount", "--net", "sh", "-ec", SURROUNDINGS, "sh"])
@@ -133,13 +136,4 @@ fn ask(port: u16, question: &str) -> Option<String> {
     let mut answer = [0; 4096];
     let len = stream.read(&mut answer).ok()?;
     Some(String::from_utf8_lossy(&answer[..len]).into_owned())
-}
-
-fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED: {test}: {why}\n");
-    eprint!("{line}");
-    if let Ok(path) = std::env::var("STEAD_SKIPS") {
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        file.write_all(line.as_bytes()).unwrap();
-    }
 }

@@ -2,14 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use stead_lab::{Image, Vm, missing_programs};
+use stead_lab::{Image, Vm, missing_programs, skipped};
 
 /// A machine without KVM, beside other tests, is slow.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -109,16 +108,6 @@ fn program(name: &str) -> PathBuf {
     let beside = shipped.unwrap_or(env!("CARGO_BIN_EXE_stead").into()).with_file_name(name);
     assert!(beside.is_file(), "`cargo xtask test` builds {}", beside.display());
     beside
-}
-
-fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED: {test}: {why}\n");
-    eprint!("{line}");
-    if let Ok(path) = std::env::var("STEAD_SKIPS") {
-        use std::io::Write;
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        file.write_all(line.as_bytes()).unwrap();
-    }
 }
 
 #[track_caller]

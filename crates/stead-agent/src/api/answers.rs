@@ -156,6 +156,7 @@ pub(super) async fn ask_rollout(
             let try_this = "`stead deploy --resume` takes a rollout over that nobody carries on";
             Refused::of(StatusCode::CONFLICT, ROLLOUT_REFUSED, because, try_this)
         }
+        RolloutRefused::GoingDown(refusal) => Refused::new(StatusCode::CONFLICT, refusal),
         RolloutRefused::NotStored(refusal) => {
             Refused::new(StatusCode::INSUFFICIENT_STORAGE, refusal)
         }

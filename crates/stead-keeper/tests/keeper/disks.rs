@@ -9,7 +9,9 @@ use stead_core::signal::Signal;
 use stead_wire::journal::{Event, Stream};
 use stead_wire::keeper::Request;
 
-use crate::rig::{Rig, eventually, probe, skipped};
+use stead_lab::skipped;
+
+use crate::rig::{Rig, eventually, probe};
 
 /// A file system of our own, unmounted in the end.
 struct Mount {

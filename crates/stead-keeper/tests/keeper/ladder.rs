@@ -77,7 +77,7 @@ fn a_keeper_is_killed_after_its_service_when_memory_runs_out() {
 #[test]
 fn a_run_has_the_account_it_is_given_and_no_other_groups() {
     if !stead_proc::is_root() {
-        return crate::rig::skipped("an account of its own", "not root");
+        return stead_lab::skipped("an account of its own", "not root");
     }
     let account = Account { uid: 1_900_000_123, gid: 1_900_000_124, groups: vec![1_900_000_124] };
     let mut rig = shell("id -u; id -g; id -G; echo again > /dev/stdout; exec sleep 1000");

@@ -316,13 +316,3 @@ pub(crate) fn kill_with(text: &str) {
     });
     gone.expect("killed processes end");
 }
-
-/// Notes that something could not be shown here; the test runner counts it and says so loudly.
-pub(crate) fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED: {test}: {why}\n");
-    eprint!("{line}");
-    if let Ok(path) = std::env::var("STEAD_SKIPS") {
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        file.write_all(line.as_bytes()).unwrap();
-    }
-}

@@ -10,7 +10,9 @@ use stead_core::launch::Account;
 use stead_core::sandbox::{LaunchSandbox, SandboxFiles};
 use stead_wire::journal::Stream;
 
-use crate::rig::{Rig, eventually, probe, skipped};
+use stead_lab::skipped;
+
+use crate::rig::{Rig, eventually, probe};
 
 /// A folder that is not below `/tmp`, which the sandbox would hide.
 struct Place(PathBuf);

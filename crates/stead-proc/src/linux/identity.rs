@@ -15,6 +15,13 @@ use stead_core::signal::Signal;
 use super::procfs;
 use super::signal::number;
 
+/// What this machine calls itself; `local` where it does not say.
+pub fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "local".into() } else { name.into() }
+}
+
 /// The kernel's id of this boot: pids and start times of another one mean nothing.
 pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())

@@ -75,6 +75,7 @@ impl Gate {
             return Gated::Failed(format!("`{name}` ended {ends_n} times{last}"));
         }
         let is_current = instance.current;
+        let ended_well = instance.last_exit.as_ref().is_some_and(|exit| exit.is_success());
         let known = self.notes.get(name).map_or(&[][..], Vec::as_slice);
         let because = instance.notes.iter().find(|note| !known.contains(note));
         let because = because.map(|note| format!(": {note}")).unwrap_or_default();
@@ -84,7 +85,7 @@ impl Gate {
             }
             _ if instance.next_run_at.is_some() && is_current => Gated::Passed,
             "up" if is_current && instance.ready == Some(true) => Gated::Passed,
-            "down" if is_current && may_end && instance.last_exit.is_some() => Gated::Passed,
+            "down" if is_current && may_end && ended_well => Gated::Passed,
             phase if is_current => {
                 Gated::Pending(format!("`{name}` is {phase}, not ready{because}"))
             }

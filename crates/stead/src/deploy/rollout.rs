@@ -234,8 +234,7 @@ fn first_of(mut failed: Vec<(String, Failure)>) -> Result<(), Failure> {
 fn who() -> String {
     let name = |variable| std::env::var(variable).ok().filter(|name: &String| !name.is_empty());
     let user = name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "somebody".into());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{user}@{}", host.trim())
+    format!("{user}@{}", stead_proc::host_name())
 }
 
 /// Tells how every host has ended; only whole-new is a success.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use stead_wire::api::{AgentStatus, InstanceStatus, Status};
 
 use crate::render::quantity;
-use crate::render::table::{self, Cell, Column, Side};
+use crate::render::table::{self, Cell, Column, NOTHING, Side, short_digest};
 use crate::screen::{Paint, Tone, show_controls};
 
 const COLUMNS: [Column; 9] = [
@@ -21,12 +21,8 @@ const COLUMNS: [Column; 9] = [
     Column { heading: "RELEASE", side: Side::Left },
 ];
 
-/// Digits of a release's digest that are shown.
-const DIGEST_LEN_SHOWN: usize = 12;
 /// Instances that are named before one note.
 const NAMES_SHOWN_MAX: usize = 3;
-/// What stands where there is nothing to say.
-const NOTHING: &str = "-";
 
 /// The whole status as lines: what runs here, the table, then the notes in full.
 pub(crate) fn lines(status: &Status, now: Timestamp, paint: Paint, width: usize) -> Vec<String> {
@@ -163,7 +159,7 @@ fn row(instance: &InstanceStatus, now: Timestamp) -> [Cell; 9] {
         or_nothing(up_for.or(next_in)),
         or_nothing(instance.memory_bytes.map(quantity::bytes)),
         or_nothing(instance.cpu_percent.map(|percent| format!("{percent:.1} %"))),
-        or_nothing(release.map(|digest| digest.chars().take(DIGEST_LEN_SHOWN).collect())),
+        or_nothing(release.map(short_digest)),
     ]
 }
 

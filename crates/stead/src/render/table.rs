@@ -5,6 +5,17 @@ use crate::screen::{Paint, Tone};
 /// The space between two columns.
 const GAP: usize = 2;
 
+/// Digits of a digest that are shown.
+const DIGEST_LEN_SHOWN: usize = 12;
+
+/// What stands where there is nothing to say.
+pub(crate) const NOTHING: &str = "-";
+
+/// As much of a digest as tells it from others.
+pub(crate) fn short_digest(digest: &str) -> String {
+    digest.chars().take(DIGEST_LEN_SHOWN).collect()
+}
+
 /// One cell: its text and what its colour says.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {

@@ -157,11 +157,7 @@ fn a_host_whose_operator_died_takes_the_switch_back_by_itself() {
     };
     // Control: while its operator is there, it stays switched for longer than that.
     let deploy = begin();
-    let since = Instant::now();
-    while since.elapsed() < Duration::from_secs(14) {
-        assert_eq!(fleet.serves(0).as_deref(), Some("v2"));
-        thread::sleep(Duration::from_millis(200)); // bounded poll
-    }
+    stays(&fleet, Some("v2"));
     drop(end(deploy, "-KILL"));
     fleet.all_serve("v1");
     // The other host still waits for that operator.
@@ -178,6 +174,36 @@ fn a_host_whose_operator_died_takes_the_switch_back_by_itself() {
     agent.arg("--root").arg(fleet.root(0)).args(["agent", "run"]);
     let _agent = Agent(agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     fleet.all_serve("v1");
+}
+
+/// Watches the first host for longer than a switch may stay uncommitted: it serves this.
+#[track_caller]
+fn stays(fleet: &Fleet, version: Option<&str>) {
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(14) {
+        assert_eq!(fleet.serves(0).as_deref(), version);
+        thread::sleep(Duration::from_millis(200)); // bounded poll
+    }
+}
+
+#[test]
+fn what_was_taken_down_stays_down_whatever_a_rollout_before_had_left() {
+    let Some(fleet) = Fleet::get("down", 2) else { return };
+    fleet.release("v1", GOOD);
+    fleet.deploy(0, &[]);
+    fleet.release("v2", GOOD);
+    let mut deploy = fleet.command(&["deploy", "--bake", "300s", "--commit-within", "10s"]);
+    let deploy = deploy.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    until("it is switched", || (fleet.serves(0).as_deref() == Some("v2")).then_some(()));
+    drop(end(deploy, "-KILL"));
+    assert!(fleet.on(0, &["down"]).status.success());
+    stays(&fleet, None);
+    // The other host, which only waits, is told that nothing will come.
+    let said = fleet.ends(5, &[&["deploy", "--resume", "--take-over"], &QUICK[..]].concat());
+    assert!(said.contains("its operator was gone before"), "{said}");
+    assert_eq!(fleet.served(), [None, Some("v1".to_owned())]);
+    fleet.deploy(0, &[]);
+    fleet.all_serve("v2");
 }
 
 /// An agent that was begun by hand, and does not outlive the test.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stead_lab::Hosts;
+use stead_lab::{Hosts, skipped};
 
 /// How long anything may take before a test gives up waiting for it.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -159,15 +159,6 @@ pub(crate) fn stead() -> String {
 pub(crate) fn program(variable: &str, name: &str) -> String {
     let beside = Path::new(env!("CARGO_BIN_EXE_stead")).with_file_name(name);
     std::env::var(variable).unwrap_or_else(|_| beside.to_str().unwrap().to_owned())
-}
-
-pub(crate) fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED: {test}: {why}\n");
-    eprint!("{line}");
-    if let Ok(path) = std::env::var("STEAD_SKIPS") {
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        file.write_all(line.as_bytes()).unwrap();
-    }
 }
 
 #[track_caller]
