@@ -1,6 +1,6 @@
 //! What a host remembers of a rollout, in `rollout.json`, and what it does by it.
 //!
-//! Whether an ask is taken is decided by `stead_core::rollout::HostRollout`. What was decided is on
+//! Whether an ask is taken is decided by `stead_core::rollout::HostMemory`. What was decided is on
 //! disk before anything is done by it, and what is yet to be done is in the same file: an agent
 //! that dies in between goes on with it.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stead_core::plan::Plan;
-use stead_core::rollout::{HostDo, HostRefusal, HostRollout, HostStage};
+use stead_core::rollout::{HostDo, HostMemory, HostRefusal, HostStage};
 use stead_wire::api::Refusal;
 use stead_wire::journal::Event;
 use stead_wire::rollout::{About, Outcome, RolloutAsk, RolloutState};
@@ -36,53 +36,21 @@ const WAITING_MAX: usize = 16;
 /// Everything a host remembers of rollouts.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Remembered {
-    machine: HostRollout,
+    #[serde(flatten)]
+    memory: HostMemory<Plan>,
     #[serde(default)]
     about: Option<About>,
     #[serde(default)]
     commit_within_ms: Option<u64>,
-    /// What is switched to.
-    #[serde(default)]
-    staged: Option<Plan>,
-    /// What was there before the switch.
-    #[serde(default)]
-    back: Option<Plan>,
-    /// A plan that is to be put, and may not be yet.
-    #[serde(default)]
-    pending: Option<Pending>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Pending {
-    Back,
-    Staged,
 }
 
 impl Remembered {
-    fn stage(&self) -> Option<&HostStage> {
-        self.machine.held.as_ref().map(|held| &held.stage)
-    }
-
-    fn is_switched(&self) -> bool {
-        self.stage() == Some(&HostStage::Switched)
-    }
-
-    fn pending_plan(&self) -> Option<&Plan> {
-        match self.pending? {
-            Pending::Back => self.back.as_ref(),
-            Pending::Staged => self.staged.as_ref(),
-        }
-    }
-
-    /// Whether the plan that is there came otherwise than by this rollout, after it.
-    fn is_overtaken(&self, now_has: Option<&Plan>) -> bool {
-        let last_put = match self.stage() {
-            Some(HostStage::Switched | HostStage::Committed) => self.staged.as_ref(),
-            Some(HostStage::Reverted { .. }) => self.back.as_ref(),
-            Some(HostStage::Claimed | HostStage::Staged) | None => None,
-        };
-        self.pending.is_none() && last_put.is_some() && last_put != now_has
+    /// What is remembered of the rollout goes with what the memory holds of it.
+    fn with(self, memory: HostMemory<Plan>) -> Self {
+        let id = |memory: &HostMemory<Plan>| memory.machine.held.as_ref().map(|it| it.id.clone());
+        let is_same = id(&memory) == id(&self.memory) && memory.staged().is_some();
+        let kept = if is_same { self } else { Self::default() };
+        Self { memory, ..kept }
     }
 
     fn commit_within(&self) -> Duration {
@@ -144,15 +112,13 @@ impl Rollout {
 
     /// When a switch is taken back.
     fn deadline(&self) -> Option<Instant> {
-        let at = self.heard_at.filter(|_| self.remembered.is_switched())?;
+        let at = self.heard_at.filter(|_| self.remembered.memory.is_switched())?;
         Some(at + self.remembered.commit_within())
     }
 
     pub(crate) fn state(&self, now: Instant) -> RolloutState {
-        let machine = &self.remembered.machine;
         RolloutState {
-            epoch: machine.epoch,
-            held: machine.held.clone(),
+            machine: self.remembered.memory.machine.clone(),
             about: self.remembered.about.clone(),
             alive: self.is_alive(now),
         }
@@ -160,9 +126,9 @@ impl Rollout {
 
     /// Why nobody else may change the plan now.
     pub(crate) fn in_the_way(&self, now: Instant) -> Option<String> {
-        let machine = &self.remembered.machine;
-        let held = machine.held.as_ref()?;
-        let is_under_way = machine.is_under_way(self.is_alive(now));
+        let memory = &self.remembered.memory;
+        let held = memory.machine.held.as_ref()?;
+        let is_under_way = memory.is_under_way(self.is_alive(now));
         is_under_way.then(|| format!("a rollout of {} is under way", held.who))
     }
 }
@@ -182,57 +148,34 @@ impl Agent {
         }
         let now = Instant::now();
         let alive = self.rollout.is_alive(now);
-        let taken = self.rollout.remembered.machine.clone().take(&ask.ask, alive);
-        let (machine, what) = match taken {
+        let is_bare = ask.staged.is_none();
+        let (plan, about) = match ask.staged {
+            Some(staged) => (Some(staged.plan), Some((staged.about, staged.commit_within_ms))),
+            None => (None, None),
+        };
+        let before = &self.rollout.remembered;
+        let taken = before.memory.take(&ask.ask, plan, alive, |like| self.plan_of_now(like));
+        let (memory, what) = match taken {
             Ok(taken) => taken,
             Err(refusal) => return drop(to.send(Err(RolloutRefused::Conflict(refusal)))),
         };
+        let mut next = before.clone().with(memory);
         if what == HostDo::Store {
-            let plan = ask.staged.as_ref().map(|staged| &staged.plan);
+            let plan = next.memory.staged().filter(|_| !is_bare);
             let refusal = plan.map_or_else(|| Some(nothing_staged()), |plan| self.unfit(plan));
             if let Some(refusal) = refusal {
                 return drop(to.send(Err(RolloutRefused::Bad(refusal))));
             }
+            if let Some((about, commit_within_ms)) = about {
+                (next.about, next.commit_within_ms) = (Some(about), Some(commit_within_ms));
+            }
         }
         self.rollout.heard_at = Some(now);
-        let remembered = self.after(machine, &what, ask.staged.map(|staged| *staged));
-        if remembered == self.rollout.remembered && remembered.pending.is_none() {
+        if next == self.rollout.remembered && next.memory.pending().is_none() {
             return drop(to.send(Ok(self.rollout.state(now))));
         }
-        let entry = self.entry_of(&remembered);
-        self.remember(remembered, Some(to), entry);
-    }
-
-    /// What is remembered once this was decided.
-    fn after(
-        &self,
-        machine: HostRollout,
-        what: &HostDo,
-        staged: Option<stead_wire::rollout::Staged>,
-    ) -> Remembered {
-        let before = self.rollout.remembered.clone();
-        let is_same_rollout = machine.held.as_ref().map(|held| &held.id)
-            == before.machine.held.as_ref().map(|held| &held.id);
-        let mut next = if is_same_rollout { before } else { Remembered::default() };
-        next.machine = machine;
-        match what {
-            HostDo::Nothing => (),
-            HostDo::Drop => (next.staged, next.back, next.about) = (None, None, None),
-            HostDo::KeepNew => next.back = None,
-            HostDo::Store => {
-                if let Some(staged) = staged {
-                    next.about = Some(staged.about);
-                    next.commit_within_ms = Some(staged.commit_within_ms);
-                    next.staged = Some(staged.plan);
-                }
-            }
-            HostDo::PutStaged => {
-                next.back = next.back.or_else(|| Some(self.plan_of_now(next.staged.as_ref()?)));
-                next.pending = Some(Pending::Staged);
-            }
-            HostDo::PutBack => next.pending = next.back.is_some().then_some(Pending::Back),
-        }
-        next
+        let entry = self.entry_of(&next);
+        self.remember(next, Some(to), entry);
     }
 
     /// The plan that is there; an empty one, where none is.
@@ -243,8 +186,8 @@ impl Agent {
 
     /// The line of the host's history that goes with a change, if it ends a rollout.
     fn entry_of(&self, next: &Remembered) -> Option<Box<NewEntry>> {
-        let before = self.rollout.remembered.stage();
-        let held = next.machine.held.as_ref()?;
+        let before = self.rollout.remembered.memory.stage();
+        let held = next.memory.machine.held.as_ref()?;
         if before != Some(&HostStage::Switched) {
             return None;
         }
@@ -259,8 +202,8 @@ impl Agent {
             what: about.map_or_else(|| "deploy".into(), |about| about.what.clone()),
             commit: about.and_then(|about| about.commit.clone()),
             outcome,
-            epoch: next.machine.epoch,
-            plan: next.staged.clone()?,
+            epoch: next.memory.machine.epoch,
+            plan: next.memory.staged()?.clone(),
         }))
     }
 
@@ -288,7 +231,7 @@ impl Agent {
             self.do_job(Job::Record(entry));
         }
         let now_has = self.stored.as_ref().map(|stored| &stored.plan);
-        match self.rollout.remembered.pending_plan() {
+        match self.rollout.remembered.memory.pending() {
             Some(plan) if Some(plan) != now_has => {
                 let plan = plan.clone();
                 self.change_plan(plan, Then::Rollout(in_flight.to));
@@ -307,8 +250,9 @@ impl Agent {
             // Who asked may be gone.
             let _ = to.send(answer);
         }
-        if is_put && self.rollout.remembered.pending.is_some() {
-            let next = Remembered { pending: None, ..self.rollout.remembered.clone() };
+        if is_put && self.rollout.remembered.memory.pending().is_some() {
+            let memory = self.rollout.remembered.memory.settle();
+            let next = Remembered { memory, ..self.rollout.remembered.clone() };
             self.remember(next, None, None);
         }
     }
@@ -340,26 +284,25 @@ impl Agent {
     /// committed, or what an agent before had decided and is yet to be done.
     fn due_in_rollout(&mut self, now: Instant) -> Option<(Remembered, Option<Box<NewEntry>>)> {
         let remembered = &self.rollout.remembered;
+        let memory = &remembered.memory;
         if self.rollout.is_plan_new {
-            if remembered.is_overtaken(self.stored.as_ref().map(|stored| &stored.plan)) {
-                let machine = remembered.machine.clone().leave();
-                return Some((Remembered { machine, ..Remembered::default() }, None));
+            if memory.is_overtaken(self.stored.as_ref().map(|stored| &stored.plan)) {
+                return Some((remembered.clone().with(memory.leave()), None));
             }
             self.rollout.is_plan_new = false;
         }
+        let remembered = &self.rollout.remembered;
         if self.rollout.deadline().is_some_and(|at| at <= now) {
-            let (machine, what) = self.rollout.remembered.machine.clone().expire();
-            let next = self.after(machine, &what, None);
+            let next = remembered.clone().with(remembered.memory.expire());
             let entry = self.entry_of(&next);
             return Some((next, entry));
         }
-        let remembered = &self.rollout.remembered;
-        remembered.pending.map(|_| (remembered.clone(), None))
+        remembered.memory.pending().map(|_| (remembered.clone(), None))
     }
 
     fn say_stage(&mut self, next: &Remembered) {
-        let Some(held) = &next.machine.held else { return };
-        if self.rollout.remembered.machine.held.as_ref() == Some(held) {
+        let Some(held) = &next.memory.machine.held else { return };
+        if self.rollout.remembered.memory.machine.held.as_ref() == Some(held) {
             return;
         }
         let (stage, why) = match &held.stage {
@@ -370,8 +313,8 @@ impl Agent {
             HostStage::Switched => ("switched", None),
         };
         let (who, stage) = (held.who.clone(), stage.to_owned());
-        self.log.say(&format!("rollout {} of {who}: {stage}", next.machine.epoch));
-        self.journal.note(Event::Rollout { epoch: next.machine.epoch, who, stage, why });
+        self.log.say(&format!("rollout {} of {who}: {stage}", next.memory.machine.epoch));
+        self.journal.note(Event::Rollout { epoch: next.memory.machine.epoch, who, stage, why });
     }
 }
 

@@ -34,6 +34,18 @@ pub fn start_order(needs: &Needs) -> Result<Vec<ServiceName>, Cycle> {
     Ok(ordered)
 }
 
+/// How many needs lie below each service, one upon the other; 0 for one that needs none of these.
+pub fn depths(needs: &Needs) -> BTreeMap<ServiceName, usize> {
+    let mut depths = BTreeMap::new();
+    // A ring has no order: none of it counts as below another.
+    for service in start_order(needs).unwrap_or_else(|_| needs.keys().cloned().collect()) {
+        let below = needs[&service].iter().filter_map(|need| depths.get(need));
+        let depth = below.max().map_or(0, |depth: &usize| depth + 1);
+        depths.insert(service, depth);
+    }
+    depths
+}
+
 /// Those of the services that are left which may end now: no other one that is left needs them.
 /// Where some need each other in a ring, all may: nothing else would ever end them.
 pub fn may_end(needs: &Needs, left: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
@@ -65,6 +77,7 @@ fn find_cycle(needs: &Needs, placed: &BTreeSet<ServiceName>) -> Cycle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
     use alloc::vec;
 
     #[test]
@@ -80,6 +93,15 @@ mod tests {
         assert_eq!(waves, ["cron web", "api", "db"]);
         let ring = needs(&[("a", &["b"]), ("b", &["a"])]);
         assert_eq!(may_end(&ring, &ring.keys().cloned().collect()).len(), 2);
+    }
+
+    #[test]
+    fn what_is_needed_lies_deeper_than_all_that_need_it() {
+        let graph = needs(&[("web", &["api", "db"]), ("api", &["db"]), ("db", &["elsewhere"])]);
+        let depths = |graph| depths(graph).into_iter().map(|(name, n)| format!("{name} {n}"));
+        assert_eq!(depths(&graph).collect::<Vec<_>>(), ["api 1", "db 0", "web 2"]);
+        let ring = needs(&[("a", &["b"]), ("b", &["a"])]);
+        assert_eq!(depths(&ring).count(), 2);
     }
 
     fn needs(pairs: &[(&str, &[&str])]) -> Needs {

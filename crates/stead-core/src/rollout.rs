@@ -11,6 +11,8 @@
 //! host to be safe: a switch that nobody commits is taken back by the host itself.
 
 mod host;
+mod memory;
+mod operator;
 mod resume;
 mod waves;
 
@@ -18,5 +20,7 @@ pub use crate::names::RolloutId;
 pub use host::{
     Held, HostAsk, HostAskWhat, HostDo, HostRefusal, HostRollout, HostStage, epoch_above,
 };
-pub use resume::{Onward, onward, unfinished};
+pub use memory::HostMemory;
+pub use operator::{Answer, Begin, Ended, Errand, Gated, Operator, Order, Pace, Phase, Seat, Why};
+pub use resume::{Onward, Part, is_split, onward, part, unfinished};
 pub use waves::{Wave, waves};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stead_core::names::{FleetName, HostName, InstanceName, ServiceName};
+use stead_core::order::depths;
 use stead_core::plan::{
     Check, Digest, Fronted, Limits, LogLimits, Plan, Probe, Reload, Replace, Requests, Restart,
     Spec, Startup, Stop, StopHow, Umask,
@@ -264,6 +265,15 @@ impl Fleet {
             let host = host.filter(|host| service.on.contains(&host.name))?;
             Some((service, service.programs.get(&host.os)?))
         })
+    }
+
+    /// Where a host comes when hosts are changed one after another: those with a lower number
+    /// before, since services on others need what runs there.
+    pub fn rank(&self, host: &HostName) -> usize {
+        let needs = |service: &Service| (service.name.clone(), service.needs.clone());
+        let depths = depths(&self.services.values().map(needs).collect());
+        let on_host = self.services_on(host).map(|(service, _)| depths[&service.name]);
+        on_host.min().unwrap_or(0)
     }
 
     /// What one host must hold and run. `packed` names the packed files of each service that

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stead_core::plan::Plan;
-use stead_core::rollout::{Held, HostAsk};
+use stead_core::rollout::{HostAsk, HostRollout};
 
 use crate::WallMs;
 
@@ -50,11 +50,11 @@ pub struct About {
 /// `GET /v1/rollout`, and the answer to an ask that was taken.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct RolloutState {
-    /// The highest number that an operator came with; one with a lower number is refused.
-    pub epoch: u64,
-    /// The rollout that is under way, or was the last.
-    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
-    pub held: Option<Held>,
+    /// `epoch`, the highest number that an operator came with; `held`, the rollout that is under
+    /// way, or was the last; `for_good`, the one that brought what runs.
+    #[serde(flatten)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub machine: HostRollout,
     pub about: Option<About>,
     /// Whether its operator still counts as being there.
     pub alive: bool,

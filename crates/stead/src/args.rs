@@ -1,11 +1,12 @@
 //! The command line as it is typed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stead_core::rollout::Wave;
+use stead_core::rollout::{self, Wave};
 use stead_core::signal::Signal;
 use stead_core::units::parse_duration;
 
@@ -167,6 +168,14 @@ pub(crate) struct Pace {
     #[arg(long, value_name = "N", default_value = "25%", value_parser = parse_wave)]
     pub(crate) wave: Wave,
 
+    /// How many hosts of a wave may be on their way to ready at the same time; all, if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) max_unavailable: Option<NonZeroUsize>,
+
+    /// How many hosts may be left out since they cannot be reached
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_unreachable: usize,
+
     /// How long everything must have been well on a host before the next wave
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) bake: Duration,
@@ -197,6 +206,20 @@ pub(crate) struct RollbackArgs {
 
     #[command(flatten)]
     pub(crate) pace: Pace,
+}
+
+impl Pace {
+    pub(crate) fn for_engine(&self) -> rollout::Pace {
+        rollout::Pace {
+            canary: self.canary,
+            wave: self.wave,
+            unavailable_max: self.max_unavailable.map_or(usize::MAX, NonZeroUsize::get),
+            unreachable_max: self.max_unreachable,
+            bake: self.bake,
+            ready_within: self.ready_within,
+            commit_within: self.commit_within,
+        }
+    }
 }
 
 /// Hosts are told in time that their operator is there, also where the way is slow.

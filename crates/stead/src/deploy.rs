@@ -1,8 +1,10 @@
 //! `stead deploy`: a new release, or another plan, on every host of the fleet, or on none.
 //!
 //! ```text
-//!   connect ──> claim all ──> ship and stage all ──> switch and gate, wave by wave ──> commit all
-//!                   └───────────────┴────────────────────────┴──> bring all back
+//!   connect ──> claim all ──> ship and stage all ──> switch and gate, wave by wave
+//!                   │                  │                         │         │
+//!                   │                  │                         │         └──> commit all
+//!                   └──────────────────┴─────────────────────────┴──> bring all back
 //! ```
 //!
 //! Whatever goes wrong before the first commit brings back every host. What this process believes
@@ -37,7 +39,7 @@ use crate::interrupts::Interrupts;
 use crate::kit::Kit;
 
 use host::{Host, Lost};
-use rollout::{Begin, Rollout, tell};
+use rollout::Rollout;
 use sent::Outbox;
 
 pub(crate) use rollback::rollback;
@@ -77,13 +79,11 @@ async fn anew(
         let digests = own.iter().map(|key| (key.clone(), parts[key].digest().clone()));
         loaded.push(host.with(fleet.plan(&digests.collect()), Arc::clone(&parts), own));
     }
-    let hosts = interrupts.or(connect(ctx, loaded)).await?;
-    let names = hosts.iter().map(|host| host.name.to_string()).collect();
-    let about = about("deploy".into(), names, &args.file);
-    let pace = args.pace.clone();
-    let mut rollout = Rollout { hosts, about, pace, begin: Begin::New };
-    let ends = rollout.carry_out(ctx, interrupts).await?;
-    tell(ctx, &ends)
+    let (hosts, lost) = interrupts.or(connect(ctx, loaded, args.pace.max_unreachable)).await?;
+    let names = hosts.iter().map(|host| &host.name).chain(lost.keys());
+    let about = about("deploy".into(), names.map(ToString::to_string).collect(), &args.file);
+    let rollout = Rollout { hosts, lost, about, pace: args.pace.clone(), resumed: None };
+    rollout.carry_out(ctx, interrupts).await
 }
 
 /// The hosts of a fleet on which something runs.
@@ -91,7 +91,9 @@ fn all(file: &FleetFile, crash: &Arc<Crash>) -> Result<Vec<Host>, Failure> {
     let (kit, outbox) = (Arc::new(Kit::own()?), Arc::new(Outbox::of_this_user()));
     let host = |host: &stead_fleet::Host| {
         let (way, kit, outbox) = (hosts::way(host)?, Arc::clone(&kit), Arc::clone(&outbox));
-        Ok(Host::new(host.name().clone(), way, kit, outbox, Arc::clone(crash)))
+        let name = host.name().clone();
+        let rank = file.fleet.rank(&name);
+        Ok(Host::new(name, way, kit, outbox, Arc::clone(crash)).ranked(rank))
     };
     hosts::used(file).map(host).collect()
 }
@@ -117,8 +119,15 @@ async fn build(ctx: &mut Context, fleets: &[LocalFleet<'_>]) -> Result<Arc<Parts
     Ok(Arc::new(parts))
 }
 
-/// Connects to all of them, or says of each why not.
-async fn connect(ctx: &mut Context, hosts: Vec<Host>) -> Result<Vec<Host>, Failure> {
+/// Hosts that are connected, and those that are not, with the reason.
+type Connected = (Vec<Host>, BTreeMap<HostName, String>);
+
+/// Connects to all of them but so many, or says of each why not.
+async fn connect(
+    ctx: &mut Context,
+    hosts: Vec<Host>,
+    unreachable_max: usize,
+) -> Result<Connected, Failure> {
     let permits = hosts::permits();
     let mut connecting = JoinSet::new();
     for host in hosts {
@@ -133,10 +142,11 @@ async fn connect(ctx: &mut Context, hosts: Vec<Host>) -> Result<Vec<Host>, Failu
     while let Some(connected) = connecting.join_next().await {
         match connected.expect("connecting does not panic") {
             Ok(host) => drop(hosts.insert(host.name.clone(), host)),
-            Err(Lost { host, why }) => drop(lost.insert(host.to_string(), why)),
+            Err(Lost { host, why }) => drop(lost.insert(host, why)),
         }
     }
-    if !lost.is_empty() {
+    if lost.len() > unreachable_max || hosts.is_empty() {
+        let lost = lost.into_iter().map(|(host, why)| (host.to_string(), why)).collect();
         return Err(FleetFailure::LostAll { lost }.into());
     }
     let hosts: Vec<Host> = hosts.into_values().collect();
@@ -147,7 +157,11 @@ async fn connect(ctx: &mut Context, hosts: Vec<Host>) -> Result<Vec<Host>, Failu
     if !new.is_empty() {
         ctx.screen.note(&format!("stead was brought to {}", new.join(", ")));
     }
-    Ok(hosts)
+    if !lost.is_empty() {
+        let names: Vec<String> = lost.keys().map(ToString::to_string).collect();
+        ctx.screen.note(&format!("left out, since they cannot be reached: {}", names.join(", ")));
+    }
+    Ok((hosts, lost))
 }
 
 fn about(what: String, hosts: Vec<String>, file: &Path) -> About {

@@ -19,6 +19,9 @@ pub struct HostRollout {
     pub epoch: u64,
     /// The rollout that is under way, or was the last.
     pub held: Option<Held>,
+    /// The rollout that has brought what it runs for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_good: Option<RolloutId>,
 }
 
 /// The rollout that a host takes part in, or took part in last.
@@ -64,7 +67,8 @@ pub struct HostAsk {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostAskWhat {
-    /// Wait for this operator. With `resume` the rollout must be the one that is held.
+    /// Wait for this operator. With `resume` a host that holds nothing of the rollout only takes
+    /// note that no operator before this one may ask it anything any more.
     Claim {
         who: String,
         resume: bool,
@@ -155,7 +159,9 @@ impl HostRollout {
         let held = self.held.clone().filter(|held| is_mine && held.id == ask.id);
         let stage = held.ok_or(HostRefusal::Unclaimed)?.stage;
         let (next, what) = after(stage, &ask.what)?;
-        Ok((self.with_stage(next), what))
+        let for_good = if next == HostStage::Committed { Some(ask.id.clone()) } else { None };
+        let for_good = for_good.or_else(|| self.for_good.clone());
+        Ok((Self { for_good, ..self.with_stage(next) }, what))
     }
 
     fn claimed(self, ask: &HostAsk, who: &str, resume: bool, alive: bool) -> Taken {
@@ -168,18 +174,18 @@ impl HostRollout {
                     return Err(stale);
                 }
                 let held = Held { who: who.to_owned(), ..held.clone() };
-                Ok((Self { epoch: ask.epoch, held: Some(held) }, HostDo::Nothing))
+                Ok((Self { epoch: ask.epoch, held: Some(held), ..self }, HostDo::Nothing))
             }
-            Some(_) | None if resume => Err(HostRefusal::Unclaimed),
             Some(Held { id, who, stage }) if is_under_way(&stage, alive) => {
                 Err(HostRefusal::Busy { who, id })
             }
+            Some(_) | None if resume => Ok((Self { epoch: ask.epoch, ..self }, HostDo::Nothing)),
             Some(_) | None if !is_higher => Err(stale),
             Some(_) | None => {
                 let what = if self.held.is_some() { HostDo::Drop } else { HostDo::Nothing };
                 let stage = HostStage::Claimed;
                 let held = Held { id: ask.id.clone(), who: who.to_owned(), stage };
-                Ok((Self { epoch: ask.epoch, held: Some(held) }, what))
+                Ok((Self { epoch: ask.epoch, held: Some(held), ..self }, what))
             }
         }
     }
@@ -209,7 +215,7 @@ impl HostRollout {
     /// What the host runs was changed without a rollout: what is held must not come back to it.
     #[must_use]
     pub fn leave(self) -> Self {
-        Self { held: None, ..self }
+        Self { held: None, for_good: None, ..self }
     }
 
     fn with_stage(self, stage: HostStage) -> Self {

@@ -25,12 +25,12 @@ impl Wave {
 }
 
 /// Splits hosts, in their order, into those that are switched first, `canary` of them, and waves of
-/// the rest.
-pub fn waves<T: Clone>(hosts: &[T], canary: usize, wave: Wave) -> Vec<Vec<T>> {
+/// the rest. A share is one of `hosts_n`, which may be more than these.
+pub fn waves<T: Clone>(hosts: &[T], canary: usize, wave: Wave, hosts_n: usize) -> Vec<Vec<T>> {
     // Where all would be canaries there is nothing that they are tried for.
     let canary = if hosts.len() > 1 { canary.min(hosts.len() - 1) } else { 0 };
     let (first, rest) = hosts.split_at(canary);
-    let rest = rest.chunks(wave.len(hosts.len())).map(<[T]>::to_vec);
+    let rest = rest.chunks(wave.len(hosts_n)).map(<[T]>::to_vec);
     [first.to_vec()].into_iter().filter(|first| !first.is_empty()).chain(rest).collect()
 }
 
@@ -51,7 +51,7 @@ mod tests {
         ];
         for (hosts_n, canary, wave, lens) in cases {
             let hosts: Vec<usize> = (0..hosts_n).collect();
-            let waves = waves(&hosts, canary, wave);
+            let waves = waves(&hosts, canary, wave, hosts_n);
             let found: Vec<usize> = waves.iter().map(Vec::len).collect();
             assert_eq!(found, lens, "{hosts_n} hosts, canary {canary}, {wave:?}");
             assert_eq!(waves.concat(), hosts);

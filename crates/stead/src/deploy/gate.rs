@@ -2,9 +2,9 @@
 //! not end again and again.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use stead_core::plan::{Plan, When};
+use stead_core::rollout::Gated;
 use stead_wire::api::{InstanceStatus, Status};
 
 /// Instances that end so often after a switch do not work.
@@ -19,13 +19,6 @@ pub(super) struct Gate {
     restarts: BTreeMap<String, u64>,
     /// What was said of it before: no reason for what is otherwise now.
     notes: BTreeMap<String, Vec<String>>,
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Gated {
-    Failed(String),
-    Passed,
-    Pending(String),
 }
 
 impl Gate {
@@ -92,11 +85,6 @@ impl Gate {
             _ => Gated::Pending(format!("`{name}` still goes by its old spec{because}")),
         }
     }
-}
-
-/// How it is told that something is not so in time.
-pub(super) fn late(why: &str, within: Duration) -> String {
-    format!("{why}, after {} s", within.as_secs())
 }
 
 #[cfg(test)]

@@ -1,23 +1,22 @@
 //! One host of a rollout, from the operator's side.
 
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stead_core::names::{HostName, ServiceName};
 use stead_core::plan::Plan;
-use stead_core::rollout::{Held, HostAsk, HostAskWhat, HostRefusal, HostStage, RolloutId};
+use stead_core::rollout::{
+    Answer, Gated, HostAsk, HostAskWhat, HostRollout, Order, RolloutId, part,
+};
 use stead_wire::api::{PlanState, Status};
 use stead_wire::rollout::{About, ROLLOUT_REFUSED, RolloutAsk, RolloutState, Staged};
 use stead_wire::ship::{self, AgentMade, Offer, Wanted};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Client;
 use crate::crash::Crash;
-use crate::deploy::gate::{self, Gate, Gated};
+use crate::deploy::gate::Gate;
 use crate::deploy::sent::Outbox;
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::{Part, Parts};
@@ -33,24 +32,15 @@ const CONTENT_WITHIN: Duration = Duration::from_secs(30);
 /// What a host unpacks may take this long to be on its disk.
 const RELEASE_WITHIN: Duration = Duration::from_secs(120);
 
-/// How often a host that was switched is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// The wait before a host that cannot be reached is tried again.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-/// How a host is told of that has what it had.
-const AS_IT_WAS: &str = "it is as it was";
-
-/// Something that is done with a host.
-pub(super) type Work<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
-
 /// Who carries out a rollout.
 #[derive(Debug)]
 pub(super) struct Operator {
     pub(super) id: RolloutId,
     pub(super) epoch: u64,
     pub(super) who: String,
+    pub(super) about: About,
+    /// A switch that is not committed for so long is taken back.
+    pub(super) commit_within: Duration,
 }
 
 /// A host that could not be connected.
@@ -60,24 +50,17 @@ pub(super) struct Lost {
     pub(super) why: String,
 }
 
-/// What a host has after a rollout was taken back.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) enum Ended {
-    /// It had been committed there: that is for good.
-    New,
-    /// With how that is.
-    Old(String),
-}
-
 /// A host and the way to it.
 pub(super) struct Host {
     pub(super) name: HostName,
     pub(super) operator: Option<Arc<Operator>>,
     /// What it told of rollouts when it was connected.
     pub(super) seen: Option<RolloutState>,
-    /// It may hold something of this rollout.
-    pub(super) was_asked: bool,
-    pub(super) was_switched: bool,
+    /// Where it comes among the others.
+    pub(super) rank: usize,
+    /// Why the last errand failed, if one did.
+    pub(super) failure: Option<Failure>,
+    gate: Option<Gate>,
     /// The programs of stead were brought there.
     pub(super) were_put: bool,
     /// Bytes of contents that went there.
@@ -108,8 +91,9 @@ impl Host {
             name,
             operator: None,
             seen: None,
-            was_asked: false,
-            was_switched: false,
+            rank: 0,
+            failure: None,
+            gate: None,
             were_put: false,
             way,
             kit,
@@ -127,6 +111,11 @@ impl Host {
     /// The same, with what it is to run and what it needs for that.
     pub(super) fn with(self, plan: Plan, parts: Arc<Parts>, own: Vec<(ServiceName, Part)>) -> Self {
         Self { plan: Some(plan), parts, own, ..self }
+    }
+
+    /// The same, at this place among the others.
+    pub(super) fn ranked(self, rank: usize) -> Self {
+        Self { rank, ..self }
     }
 
     /// Connects, has an agent of this version there, and looks.
@@ -160,20 +149,9 @@ impl Host {
         Ok(())
     }
 
-    /// The highest epoch that it had heard of.
-    pub(super) fn epoch(&self) -> u64 {
-        self.seen.as_ref().map_or(0, |seen| seen.epoch)
-    }
-
     /// What it held when it was looked at.
-    pub(super) fn held(&self) -> Option<&Held> {
-        self.seen.as_ref()?.held.as_ref()
-    }
-
-    /// How far it was then in the rollout that is gone on with.
-    pub(super) fn was_at(&self) -> Option<&HostStage> {
-        let operator = self.operator.as_ref()?;
-        self.held().filter(|held| held.id == operator.id).map(|held| &held.stage)
+    pub(super) fn seen(&self) -> Option<&HostRollout> {
+        self.seen.as_ref().map(|seen| &seen.machine)
     }
 
     /// Asks something that changes nothing.
@@ -198,8 +176,35 @@ impl Host {
         Ok(client)
     }
 
+    /// Does what the operator wants done here.
+    pub(super) async fn carry_out(&mut self, order: Order) -> Answer {
+        self.failure = None;
+        let done = match order {
+            Order::Claim { resume } => self.claim(resume).await,
+            Order::Commit => self.ask(HostAskWhat::Commit).await,
+            Order::Keep => self.ask(HostAskWhat::Keep).await,
+            Order::Look | Order::LookBack => self.look_on().await,
+            Order::Revert { why } => self.revert(why).await,
+            Order::Stage => self.stage().await,
+            Order::Switch => self.switch().await,
+        };
+        done.unwrap_or_else(|failure| {
+            let answer = answer_of(&failure);
+            if matches!(answer, Answer::Lost(_)) {
+                self.reached = None;
+            }
+            self.failure = Some(failure);
+            answer
+        })
+    }
+
+    async fn claim(&mut self, resume: bool) -> Result<Answer, Failure> {
+        let operator = self.operator.clone().expect("a rollout has its operator");
+        self.ask(HostAskWhat::Claim { who: operator.who.clone(), resume }).await
+    }
+
     /// Asks one thing of the host.
-    pub(super) async fn ask(&mut self, what: HostAskWhat) -> Result<(), Failure> {
+    async fn ask(&mut self, what: HostAskWhat) -> Result<Answer, Failure> {
         self.ask_with(what, None).await
     }
 
@@ -207,74 +212,50 @@ impl Host {
         &mut self,
         what: HostAskWhat,
         staged: Option<Box<Staged>>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Answer, Failure> {
         let operator = self.operator.clone().expect("a rollout has its operator");
         let client = self.client().await?;
-        self.was_asked = true;
         let ask = HostAsk { epoch: operator.epoch, id: operator.id.clone(), what };
         let is_change = ask.what != HostAskWhat::Keep;
         let ask = RolloutAsk { ask, staged };
         let asking = client.post("/v1/rollout", &ask);
         let asked = if is_change { self.crash.around(asking).await } else { asking.await };
-        asked.map(|_: RolloutState| ()).map_err(refused)
+        let state: RolloutState = asked.map_err(refused)?;
+        Ok(Answer::Taken(part(&state.machine, &operator.id)))
     }
 
-    /// Asks again and again, until it was taken or refused, or the time is over.
-    pub(super) async fn ask_until(
-        &mut self,
-        what: HostAskWhat,
-        within: Duration,
-    ) -> Result<(), Failure> {
-        let until = Instant::now() + within;
-        loop {
-            match self.ask(what.clone()).await {
-                Err(error) if is_passing(&error) && Instant::now() < until => {
-                    self.reached = None;
-                    sleep(AGAIN_AFTER).await;
-                }
-                ended => return ended,
-            }
-        }
+    /// Switches, and takes note of what there was to see before.
+    async fn switch(&mut self) -> Result<Answer, Failure> {
+        let before: Status = self.get("/v1/status").await?;
+        let taken = self.ask(HostAskWhat::Switch).await?;
+        self.watch(&before).await?;
+        Ok(taken)
     }
 
-    /// Has the host take back what it holds of this rollout, and waits until it runs again what it
-    /// ran; says how it is then. Asked for no longer than `asked_within`.
-    pub(super) async fn go_back(
-        &mut self,
-        why: &str,
-        asked_within: Duration,
-        ready_within: Duration,
-    ) -> Result<Ended, Failure> {
-        let what = HostAskWhat::Revert { why: why.to_owned() };
-        if !self.was_asked {
-            return Ok(Ended::Old(AS_IT_WAS.into()));
-        }
-        match self.ask_until(what, asked_within).await {
-            Ok(()) if self.was_switched => (),
-            Ok(()) => return Ok(Ended::Old(AS_IT_WAS.into())),
-            Err(Failure::Fleet(FleetFailure::Refused { why })) => return ended_by(why),
-            Err(failure) => return Err(failure),
-        }
-        let client = self.client().await?;
-        let state: PlanState = client.get("/v1/plan").await?;
-        let Some(plan) = state.plan else { return Ok(Ended::Old(AS_IT_WAS.into())) };
-        let mut gate = Gate::new(&plan, Some(&client.get("/v1/status").await?));
-        let late = Instant::now() + ready_within;
-        loop {
-            match gate.look(&client.get("/v1/status").await?) {
-                Gated::Passed => return Ok(Ended::Old(AS_IT_WAS.into())),
-                Gated::Failed(why) => return Ok(Ended::Old(format!("{AS_IT_WAS}, but {why}"))),
-                Gated::Pending(why) if Instant::now() >= late => {
-                    let why = gate::late(&why, ready_within);
-                    return Ok(Ended::Old(format!("{AS_IT_WAS}, but {why}")));
-                }
-                Gated::Pending(_) => sleep(LOOK_EVERY).await,
-            }
-        }
+    /// Has the host take back what it holds of this rollout.
+    async fn revert(&mut self, why: String) -> Result<Answer, Failure> {
+        let taken = self.ask(HostAskWhat::Revert { why }).await?;
+        let now: Status = self.get("/v1/status").await?;
+        self.watch(&now).await?;
+        Ok(taken)
+    }
+
+    /// From here on its plan is what it is held against.
+    async fn watch(&mut self, before: &Status) -> Result<(), Failure> {
+        let state: PlanState = self.get("/v1/plan").await?;
+        self.gate = state.plan.map(|plan| Gate::new(&plan, Some(before)));
+        Ok(())
+    }
+
+    async fn look_on(&mut self) -> Result<Answer, Failure> {
+        let status: Status = self.get("/v1/status").await?;
+        // Without a plan there is nothing that could fail.
+        let gated = self.gate.as_mut().map_or(Gated::Passed, |gate| gate.look(&status));
+        Ok(Answer::Looked(gated))
     }
 
     /// Brings there what the host lacks, and the plan.
-    pub(super) async fn stage(&mut self, about: About, within: Duration) -> Result<(), Failure> {
+    async fn stage(&mut self) -> Result<Answer, Failure> {
         let client = self.client().await?;
         let parts = Arc::clone(&self.parts);
         for key in &self.own.clone() {
@@ -295,6 +276,8 @@ impl Host {
             let put = client.put_bytes(ship::RELEASE, body.into(), RELEASE_WITHIN);
             let _: Wanted = self.crash.around(put).await?;
         }
+        let operator = self.operator.clone().expect("a rollout has its operator");
+        let (about, within) = (operator.about.clone(), operator.commit_within);
         let commit_within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let plan = self.plan.clone().expect("what is staged was planned");
         let staged = Staged { plan, about, commit_within_ms };
@@ -319,66 +302,6 @@ impl Host {
         self.lacked_len += len;
         Ok(())
     }
-
-    /// Switches, and waits until everything on the host is as it should be and has been for the
-    /// time of the bake.
-    pub(super) async fn switch(
-        &mut self,
-        ready_within: Duration,
-        bake: Duration,
-        keep_every: Duration,
-    ) -> Result<(), Failure> {
-        let client = self.client().await?;
-        let before: Status = client.get("/v1/status").await?;
-        self.was_switched = true;
-        self.ask(HostAskWhat::Switch).await?;
-        let state: PlanState = self.get("/v1/plan").await?;
-        let plan = state.plan.ok_or_else(|| no_plan(&self.name))?;
-        let mut gate = Gate::new(&plan, Some(&before));
-        let late = Instant::now() + ready_within;
-        let (mut keep_at, mut passed_at) = (Instant::now() + keep_every, None);
-        loop {
-            let status: Status = self.client().await?.get("/v1/status").await?;
-            match gate.look(&status) {
-                Gated::Failed(why) => return Err(FleetFailure::Gate { why }.into()),
-                Gated::Passed => drop(passed_at.get_or_insert_with(Instant::now)),
-                Gated::Pending(why) if passed_at.is_none() && Instant::now() >= late => {
-                    let why = gate::late(&why, ready_within);
-                    return Err(FleetFailure::Gate { why }.into());
-                }
-                Gated::Pending(why) if passed_at.is_some() => {
-                    return Err(FleetFailure::Gate { why }.into());
-                }
-                Gated::Pending(_) => (),
-            }
-            if passed_at.is_some_and(|at| at.elapsed() >= bake) {
-                return Ok(());
-            }
-            if Instant::now() >= keep_at {
-                self.ask(HostAskWhat::Keep).await?;
-                keep_at = Instant::now() + keep_every;
-            }
-            sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Tells the host now and then that its operator is there, until nobody is left to hear that
-    /// it need not be told any more.
-    pub(super) async fn keep_until(
-        &mut self,
-        done: watch::Sender<()>,
-        every: Duration,
-    ) -> Result<(), Failure> {
-        while timeout(every, done.closed()).await.is_err() {
-            self.ask(HostAskWhat::Keep).await?;
-        }
-        Ok(())
-    }
-}
-
-fn no_plan(host: &HostName) -> Failure {
-    let why = format!("`{host}` was switched and has no plan");
-    Failure::AgentAnswer { source: why.into() }
 }
 
 /// A refusal of the rollout in the words of the host's machine.
@@ -391,45 +314,21 @@ fn refused(failure: Failure) -> Failure {
     why.map_or(failure, |why| FleetFailure::Refused { why }.into())
 }
 
-/// What a host has that refuses to go back.
-fn ended_by(why: HostRefusal) -> Result<Ended, Failure> {
-    match why {
-        HostRefusal::OutOfOrder { stage: HostStage::Committed } => Ok(Ended::New),
-        // It holds nothing of this rollout.
-        HostRefusal::OutOfOrder { .. } | HostRefusal::Busy { .. } | HostRefusal::Unclaimed => {
-            Ok(Ended::Old(AS_IT_WAS.into()))
-        }
-        why @ HostRefusal::Stale { .. } => Err(FleetFailure::Refused { why }.into()),
+/// What an errand has come to that failed.
+fn answer_of(failure: &Failure) -> Answer {
+    if let Failure::Fleet(FleetFailure::Refused { why }) = failure {
+        return Answer::Refused(why.clone());
     }
-}
-
-/// Whether it may be otherwise a moment later.
-fn is_passing(failure: &Failure) -> bool {
-    let is_lost = matches!(
+    // With such a status its agent is just being started, or its disk was full.
+    let is_passing = matches!(
         failure,
         Failure::AgentLost { .. }
             | Failure::AgentSilent { .. }
             | Failure::Fleet(FleetFailure::Lost { .. })
+            | Failure::AgentRefused { status: 500.. | 408, .. }
     );
-    // Its agent is just being started, or its disk was full.
-    is_lost || matches!(failure, Failure::AgentRefused { status: 500.. | 408, .. })
-}
-
-/// Does all of these at the same time.
-pub(super) async fn join_all<T>(works: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let mut works: Vec<_> = works.into_iter().map(|work| (Box::pin(work), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut is_done = true;
-        for (work, done) in &mut works {
-            if done.is_none() {
-                match work.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *done = Some(value),
-                    std::task::Poll::Pending => is_done = false,
-                }
-            }
-        }
-        if is_done { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    works.into_iter().map(|(_, done)| done.expect("all are done")).collect()
+    match is_passing {
+        true => Answer::Lost(failure.whole()),
+        false => Answer::Failed(failure.whole()),
+    }
 }

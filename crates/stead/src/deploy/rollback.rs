@@ -1,5 +1,6 @@
 //! `stead rollback`: a service as it ran before, on all its hosts, by what they remember.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stead_core::names::InstanceName;
@@ -11,7 +12,7 @@ use crate::Context;
 use crate::args::RollbackArgs;
 use crate::crash::Crash;
 use crate::deploy::host::Host;
-use crate::deploy::rollout::{Begin, Rollout, tell};
+use crate::deploy::rollout::Rollout;
 use crate::deploy::{about, all, connect};
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::FleetFile;
@@ -44,7 +45,7 @@ pub(crate) async fn rollback(
     let service = file.fleet.services().find(|it| it.name().as_str() == args.service);
     let on: Vec<_> = service.map(|it| it.on().to_vec()).unwrap_or_default();
     let hosts = hosts.into_iter().filter(|host| on.contains(&host.name)).collect();
-    let hosts = interrupts.or(connect(ctx, hosts)).await?;
+    let (hosts, _) = interrupts.or(connect(ctx, hosts, 0)).await?;
     let mut remembering = Vec::new();
     for host in hosts {
         remembering.push(interrupts.or(remembers(host)).await?);
@@ -60,10 +61,9 @@ pub(crate) async fn rollback(
     }
     let names = back.iter().map(|host| host.name.to_string()).collect();
     let about = about(format!("rollback of {}", args.service), names, &args.file);
-    let begin = Begin::New;
-    let mut rollout = Rollout { hosts: back, about, pace: args.pace, begin };
-    let ends = rollout.carry_out(ctx, interrupts).await?;
-    tell(ctx, &ends)
+    let (lost, resumed) = (BTreeMap::new(), None);
+    let rollout = Rollout { hosts: back, lost, about, pace: args.pace, resumed };
+    rollout.carry_out(ctx, interrupts).await
 }
 
 async fn remembers(mut host: Host) -> Result<Remembers, Failure> {

@@ -1,235 +1,256 @@
-//! A rollout from the operator's side, from the claim to its end.
+//! A rollout from the operator's side: what `stead_core::rollout::Operator` wants asked is asked,
+//! and it is told what came of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stead_core::rollout::{HostAskWhat, HostStage, Onward, RolloutId, epoch_above, waves};
+use stead_core::names::HostName;
+use stead_core::rollout::{
+    Answer, Begin, Ended, Errand, Operator as Engine, Part, Phase, RolloutId, Seat, Why,
+    epoch_above, part,
+};
 use stead_wire::rollout::About;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 
 use crate::Context;
 use crate::args::Pace;
-use crate::deploy::host::{self, Ended, Host, Operator, Work};
+use crate::deploy::host::{Host, Operator};
 use crate::failure::{Failure, FleetFailure};
 use crate::interrupts::Interrupts;
 use crate::render::quantity;
 
-/// Hosts are told at least this often that their operator is there: well within the time after
-/// which they take a switch back.
-const KEEP_EVERY: Duration = Duration::from_secs(2);
+/// Answers that may wait until they are looked at.
+const ANSWERS_MAX: usize = 64;
 
-/// Why a rollout that nobody carried on is taken back.
-const LEFT: &str = "its operator was gone before every host had all that it needs";
+/// Without anything to wait for it is looked again after so long.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How the hosts ended.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(super) struct Ends {
+struct Ends {
     /// What kept it from being whole-new.
     why: String,
     new: Vec<String>,
     /// Each with how it is now.
-    old: Vec<(String, String)>,
+    old: BTreeMap<String, String>,
     /// Nobody knows: they go back by themselves if they were switched.
-    unknown: Vec<(String, String)>,
+    unknown: BTreeMap<String, String>,
 }
 
-/// How a rollout begins.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Begin {
-    New,
-    /// Another operator had begun it.
-    Resume(RolloutId, Onward),
-}
-
+/// Everything that a rollout begins with.
 pub(super) struct Rollout {
     pub(super) hosts: Vec<Host>,
+    /// Hosts that could not be connected and are left out, with the reason.
+    pub(super) lost: BTreeMap<HostName, String>,
     pub(super) about: About,
     pub(super) pace: Pace,
-    pub(super) begin: Begin,
+    /// The rollout that another operator had begun, if it is gone on with.
+    pub(super) resumed: Option<RolloutId>,
+}
+
+/// A host, while one errand at a time is on its way to it.
+struct Served {
+    name: String,
+    host: Arc<Mutex<Host>>,
+    errand: Option<AbortHandle>,
+}
+
+type Answers = mpsc::Sender<(usize, u64, Answer)>;
+
+/// A rollout that is being carried out.
+struct Driven {
+    engine: Engine,
+    served: Vec<Served>,
+    answers: Answers,
+    told: Option<Phase>,
 }
 
 impl Rollout {
+    /// Carries it out and tells how every host has ended.
     pub(super) async fn carry_out(
-        &mut self,
+        self,
         ctx: &mut Context,
         interrupts: &mut Interrupts,
-    ) -> Result<Ends, Failure> {
+    ) -> Result<(), Failure> {
+        let (answers, mut came) = mpsc::channel(ANSWERS_MAX);
+        let mut driven = self.begin(answers);
+        let began = Instant::now();
+        let ends = loop {
+            for errand in driven.engine.next(began.elapsed()) {
+                driven.send(errand);
+            }
+            driven.tell_phase(ctx).await;
+            if let Some(ends) = driven.engine.ends() {
+                break ends;
+            }
+            let again_at = Instant::now() + LOOK_AGAIN_AFTER;
+            let wake_at = driven.engine.deadline().map_or(again_at, |at| began + at);
+            tokio::select! {
+                Some((host, token, answer)) = came.recv() => {
+                    driven.engine.heard(began.elapsed(), host, token, answer);
+                }
+                () = interrupts.next() => driven.engine.interrupt(began.elapsed()),
+                () = sleep_until(wake_at) => (),
+            }
+        };
+        tell(ctx, driven.end(ends).await?)
+    }
+
+    fn begin(self, answers: Answers) -> Driven {
         let who = who();
         // Two operators that look at the same moment differ by chance alone.
         let seed = format!("{who} {} {}", std::process::id(), self.about.started_at);
-        let chance = u64::from_le_bytes(
-            blake3::hash(seed.as_bytes()).as_bytes()[..8].try_into().expect("8 bytes"),
-        );
-        let epoch = epoch_above(self.hosts.iter().map(Host::epoch), chance);
-        let id = match &self.begin {
-            Begin::New => format!("r{epoch}").parse().expect("a letter and digits are a name"),
-            Begin::Resume(id, _) => id.clone(),
-        };
-        let operator = Arc::new(Operator { id, epoch, who });
-        self.hosts.iter_mut().for_each(|host| host.operator = Some(Arc::clone(&operator)));
-        let failure = match interrupts.or(self.until_commit(ctx)).await {
-            Ok(()) => return Ok(self.commit(ctx).await),
-            Err(failure) => failure,
-        };
-        let why = match &self.begin {
-            Begin::Resume(_, Onward::Back) if is_left(&failure) => LEFT.to_owned(),
-            Begin::Resume(..) | Begin::New => failure.whole(),
-        };
-        ctx.screen.note(&format!("bringing all hosts back: {why}"));
-        let was_switched = self.hosts.iter().any(|host| host.was_switched);
-        let ends = self.bring_back(&why).await;
-        let is_whole_old = ends.unknown.is_empty() && ends.new.is_empty();
-        match (is_whole_old, was_switched || self.begin != Begin::New) {
-            // Nothing was ever changed: the reason is all there is to tell.
-            (true, false) => Err(failure),
-            (true, true) if matches!(failure, Failure::Interrupted { .. }) => {
-                let hint = Some("all hosts are as they were".into());
-                Err(Failure::Interrupted { hint })
-            }
-            _ => Ok(ends),
+        let digest = blake3::hash(seed.as_bytes());
+        let chance = u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("8 bytes"));
+        let seen = self.hosts.iter().filter_map(Host::seen);
+        let epoch = epoch_above(seen.map(|seen| seen.epoch), chance);
+        let begin = if self.resumed.is_some() { Begin::Resume } else { Begin::New };
+        let new_id = || format!("r{epoch}").parse().expect("a letter and digits are a name");
+        let id = self.resumed.unwrap_or_else(new_id);
+        let commit_within = self.pace.commit_within;
+        let operator = Arc::new(Operator { id, epoch, who, about: self.about, commit_within });
+        let mut seats: Vec<Seat> = Vec::new();
+        let mut served = Vec::new();
+        for mut host in self.hosts {
+            let found = match (begin, host.seen()) {
+                (Begin::Resume, Some(seen)) => part(seen, &operator.id),
+                (Begin::New, _) | (Begin::Resume, None) => Part::None,
+            };
+            let name = host.name.to_string();
+            seats.push(Seat { name: name.clone(), rank: host.rank, found: Ok(found) });
+            host.operator = Some(Arc::clone(&operator));
+            served.push(Served { name, host: Arc::new(Mutex::new(host)), errand: None });
         }
+        // They come last, and are never asked anything.
+        seats.extend(self.lost.into_iter().map(|(name, why)| Seat {
+            name: name.to_string(),
+            rank: 0,
+            found: Err(why),
+        }));
+        let engine = Engine::new(begin, self.pace.for_engine(), seats);
+        Driven { engine, served, answers, told: None }
+    }
+}
+
+impl Driven {
+    /// Does an errand in the place of the one before it.
+    fn send(&mut self, errand: Errand) {
+        let served = &mut self.served[errand.host];
+        if let Some(before) = served.errand.take() {
+            before.abort();
+        }
+        let (host, answers) = (Arc::clone(&served.host), self.answers.clone());
+        let task = tokio::spawn(async move {
+            let answer = host.lock().await.carry_out(errand.order).await;
+            // Nobody waits for it any more where the rollout has ended.
+            let _ = answers.send((errand.host, errand.token, answer)).await;
+        });
+        served.errand = Some(task.abort_handle());
     }
 
-    /// Everything before the first commit.
-    async fn until_commit(&mut self, ctx: &mut Context) -> Result<(), Failure> {
-        let resume = self.begin != Begin::New;
-        self.all(move |host| {
-            let who = host.operator.as_ref().map(|it| it.who.clone()).unwrap_or_default();
-            Box::pin(async move { host.ask(HostAskWhat::Claim { who, resume }).await })
-        })
-        .await?;
-        match &self.begin {
-            Begin::Resume(_, Onward::Back) => return Err(left()),
-            Begin::Resume(_, Onward::On) => (),
-            Begin::New => {
-                let about = self.about.clone();
-                let within = self.pace.commit_within;
-                self.all(move |host| {
-                    let about = about.clone();
-                    Box::pin(async move { host.stage(about, within).await })
-                })
-                .await?;
-                ctx.screen.note(&self.staged());
+    /// Says where the rollout is, when it has come somewhere.
+    async fn tell_phase(&mut self, ctx: &mut Context) {
+        let phase = self.engine.phase();
+        if self.told == Some(phase) {
+            return;
+        }
+        let was = self.told.replace(phase);
+        match phase {
+            Phase::Switching { wave } => {
+                if was == Some(Phase::Staging) {
+                    ctx.screen.note(&self.staged().await);
+                }
+                let hosts = self.engine.wave(wave).iter().map(|n| self.served[*n].name.as_str());
+                let names: Vec<&str> = hosts.collect();
+                if !names.is_empty() {
+                    ctx.screen.note(&format!("switching {}", names.join(", ")));
+                }
             }
+            Phase::Committing => ctx.screen.note("committing"),
+            Phase::Returning => {
+                let why = self.why().await;
+                ctx.screen.note(&format!("bringing all hosts back: {why}"));
+            }
+            Phase::Claiming | Phase::Confirming | Phase::Staging | Phase::Ended => (),
         }
-        let order: Vec<usize> = (0..self.hosts.len())
-            .filter(|n| self.hosts[*n].was_at() != Some(&HostStage::Committed))
-            .collect();
-        for wave in waves(&order, self.pace.canary, self.pace.wave) {
-            let names: Vec<_> = wave.iter().map(|n| self.hosts[*n].name.to_string()).collect();
-            ctx.screen.note(&format!("switching {}", names.join(", ")));
-            self.switch(wave).await?;
-        }
-        Ok(())
     }
 
     /// What is told once all hosts can be switched.
-    fn staged(&self) -> String {
-        let sum = |len: fn(&Host) -> u64| quantity::bytes(self.hosts.iter().map(len).sum());
-        let (sent, lacked) = (sum(|host| host.sent_len), sum(|host| host.lacked_len));
+    async fn staged(&self) -> String {
+        let (mut sent, mut lacked) = (0, 0);
+        for served in &self.served {
+            let host = served.host.lock().await;
+            (sent, lacked) = (sent + host.sent_len, lacked + host.lacked_len);
+        }
+        let [sent, lacked] = [sent, lacked].map(quantity::bytes);
         format!("every host has all that it needs: {sent} sent for {lacked}")
     }
 
-    /// Does the same on all hosts at once.
-    async fn all(&mut self, work: impl Fn(&mut Host) -> Work<'_> + Clone) -> Result<(), Failure> {
-        let works = self.hosts.iter_mut().map(|host| {
-            let name = host.name.to_string();
-            let work = work(host);
-            async move { work.await.map_err(|failure| (name, failure)) }
-        });
-        let done = host::join_all(works.collect()).await;
-        first_of(done.into_iter().filter_map(Result::err).collect())
-    }
-
-    /// Switches the hosts of a wave and waits until each has passed its gate, for as long as the
-    /// bake lasts; all others are told meanwhile that somebody is there.
-    async fn switch(&mut self, wave: Vec<usize>) -> Result<(), Failure> {
-        let (ready_within, bake) = (self.pace.ready_within, self.pace.bake);
-        let mut works: Vec<Work<'_>> = Vec::new();
-        let (done, still) = watch::channel(());
-        for (n, host) in self.hosts.iter_mut().enumerate() {
-            let still = still.clone();
-            works.push(match wave.contains(&n) {
-                true => Box::pin(async move {
-                    let gated = host.switch(ready_within, bake, KEEP_EVERY).await;
-                    drop(still);
-                    gated
-                }),
-                false => {
-                    drop(still);
-                    Box::pin(host.keep_until(done.clone(), KEEP_EVERY))
+    /// What keeps it from being whole-new, in words.
+    async fn why(&self) -> String {
+        match self.engine.why() {
+            None => "some hosts were left out".to_owned(),
+            Some(Why::Interrupted) => Failure::Interrupted { hint: None }.whole(),
+            Some(Why::Left) => LEFT.to_owned(),
+            Some(Why::Host(n, why)) => match self.served.get(*n) {
+                Some(served) => {
+                    let host = served.host.lock().await;
+                    let why = host.failure.as_ref().map_or_else(|| why.clone(), Failure::whole);
+                    format!("host `{}` has stopped it: {why}", served.name)
                 }
-            });
+                None => why.clone(),
+            },
         }
-        drop(still);
-        drop(done);
-        let done = host::join_all(works).await;
-        let failed = done
-            .into_iter()
-            .zip(&self.hosts)
-            .filter_map(|(done, host)| Some((host.name.to_string(), done.err()?)));
-        first_of(failed.collect())
     }
 
-    /// The point of no return: from the first commit on there is no way but on.
-    async fn commit(&mut self, ctx: &mut Context) -> Ends {
-        ctx.screen.note("committing");
-        let within = self.pace.commit_within / 2;
-        let works = self.hosts.iter_mut().map(|host| async move {
-            let name = host.name.to_string();
-            (name, host.ask_until(HostAskWhat::Commit, within).await)
-        });
-        let why = "it was not committed everywhere".to_owned();
-        let mut ends = Ends { why, ..Ends::default() };
-        for (name, committed) in host::join_all(works.collect()).await {
-            match committed {
-                Ok(()) => ends.new.push(name),
-                Err(Failure::Fleet(FleetFailure::Refused { why })) => {
-                    ends.unknown.push((name, why.to_string()));
-                }
-                Err(failure) => ends.unknown.push((name, failure.whole())),
+    /// Why a host has stopped it.
+    async fn failure_of(&self, n: usize, why: &str) -> Option<Failure> {
+        let served = self.served.get(n)?;
+        let failure = served.host.lock().await.failure.take();
+        let gate = || FleetFailure::Gate { why: why.to_owned() }.into();
+        let source = Box::new(failure.unwrap_or_else(gate));
+        Some(FleetFailure::OnHost { host: served.name.clone(), source }.into())
+    }
+
+    async fn end(mut self, ends: Vec<Ended>) -> Result<Ends, Failure> {
+        for served in &mut self.served {
+            if let Some(errand) = served.errand.take() {
+                errand.abort();
             }
         }
-        ends
-    }
-
-    async fn bring_back(&mut self, why: &str) -> Ends {
-        let (asked, within) = (self.pace.commit_within / 4, self.pace.ready_within);
-        let works = self.hosts.iter_mut().map(|host| async move {
-            let name = host.name.to_string();
-            (name, host.go_back(why, asked, within).await)
-        });
-        let mut ends = Ends { why: why.to_owned(), ..Ends::default() };
-        for (name, reverted) in host::join_all(works.collect()).await {
-            match reverted {
-                Ok(Ended::New) => ends.new.push(name),
-                Ok(Ended::Old(how)) => ends.old.push((name, how)),
-                Err(failure) => ends.unknown.push((name, failure.whole())),
+        let is_old = |end: &Ended| matches!(end, Ended::Old(_));
+        let is_whole_old = ends.iter().all(is_old);
+        match self.engine.why().cloned() {
+            Some(Why::Interrupted) if self.engine.is_untouched() || is_whole_old => {
+                let hint = "all hosts are as they were";
+                return Err(Failure::Interrupted { hint: Some(hint.into()) });
+            }
+            // Nothing was ever changed: the reason is all there is to tell.
+            Some(Why::Host(n, why)) if self.engine.is_untouched() => {
+                if let Some(failure) = self.failure_of(n, &why).await {
+                    return Err(failure);
+                }
+            }
+            Some(Why::Host(..) | Why::Interrupted | Why::Left) | None => (),
+        }
+        let mut all = Ends { why: self.why().await, ..Ends::default() };
+        for (name, end) in self.engine.names().zip(ends) {
+            let name = name.to_owned();
+            match end {
+                Ended::New => all.new.push(name),
+                Ended::Old(how) => drop(all.old.insert(name, how)),
+                Ended::Unknown(why) => drop(all.unknown.insert(name, why)),
             }
         }
-        ends
+        Ok(all)
     }
 }
 
-/// What ends a resumed rollout that is to go back.
-fn left() -> Failure {
-    FleetFailure::Gate { why: LEFT.into() }.into()
-}
-
-fn is_left(failure: &Failure) -> bool {
-    matches!(failure, Failure::Fleet(FleetFailure::Gate { why }) if why == LEFT)
-}
-
-fn first_of(mut failed: Vec<(String, Failure)>) -> Result<(), Failure> {
-    match failed.len() {
-        0 => Ok(()),
-        _ => {
-            let (host, source) = failed.remove(0);
-            Err(FleetFailure::OnHost { host, source: Box::new(source) }.into())
-        }
-    }
-}
+/// Why a rollout that nobody carried on is taken back.
+const LEFT: &str = "its operator was gone before every host had all that it needs";
 
 fn who() -> String {
     let name = |variable| std::env::var(variable).ok().filter(|name: &String| !name.is_empty());
@@ -238,22 +259,13 @@ fn who() -> String {
 }
 
 /// Tells how every host has ended; only whole-new is a success.
-pub(super) fn tell(ctx: &mut Context, ends: &Ends) -> Result<(), Failure> {
-    if ends.old.is_empty() && ends.unknown.is_empty() {
-        return ctx.screen.write(&format!("deployed: {}\n", ends.new.join(", ")));
+fn tell(ctx: &mut Context, ends: Ends) -> Result<(), Failure> {
+    let Ends { why, new, old, unknown } = ends;
+    if old.is_empty() && unknown.is_empty() {
+        return ctx.screen.write(&format!("deployed: {}\n", new.join(", ")));
     }
-    let old: BTreeMap<_, _> = ends.old.iter().cloned().collect();
-    let why = ends.why.clone();
-    if ends.new.is_empty() && ends.unknown.is_empty() {
+    if new.is_empty() && unknown.is_empty() {
         return Err(FleetFailure::RolledBack { why, old }.into());
     }
-    let unknown = ends.unknown.iter().cloned().collect();
-    Err(FleetFailure::Split { why, new: ends.new.clone(), old, unknown }.into())
-}
-
-impl Ends {
-    /// Hosts of a resumed rollout that hold nothing of it.
-    pub(super) fn add_old(&mut self, hosts: impl IntoIterator<Item = String>, how: &str) {
-        self.old.extend(hosts.into_iter().map(|host| (host, how.to_owned())));
-    }
+    Err(FleetFailure::Split { why, new, old, unknown }.into())
 }

@@ -15,6 +15,9 @@ pub(crate) type ByHost = BTreeMap<String, String>;
 /// Why a fleet is not as it was to be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetFailure {
+    /// No rollout is under way, and they have not all got the same.
+    #[error("hosts have different rollouts for good")]
+    Differ { hosts: ByHost },
     #[error("{why}")]
     Gate { why: String },
     #[error("host `{host}` cannot be reached")]
@@ -41,7 +44,7 @@ impl FleetFailure {
         match self {
             Self::Lost { .. } | Self::LostAll { .. } => Exit::Unreachable,
             Self::OnHost { source, .. } => source.exit(),
-            Self::Split { .. } => Exit::Split,
+            Self::Differ { .. } | Self::Split { .. } => Exit::Split,
             Self::Gate { .. } | Self::RolledBack { .. } => Exit::NotReady,
             Self::Refused { .. } | Self::Windows { .. } | Self::Ship { .. } => Exit::Refused,
         }
@@ -52,6 +55,7 @@ impl FleetFailure {
             Self::Gate { .. } | Self::Refused { .. } => Vec::new(),
             Self::Lost { why, .. } => vec![why.clone()],
             Self::LostAll { lost } => told(lost),
+            Self::Differ { hosts } => told(hosts),
             Self::RolledBack { old, .. } => told(old),
             Self::Windows { .. } => vec!["nothing of stead runs there yet".into()],
             Self::OnHost { source, .. } => [vec![source.to_string()], source.because()].concat(),
@@ -74,6 +78,7 @@ impl FleetFailure {
             Self::Windows { .. } => "take the host out of `on`",
             Self::OnHost { source, .. } => return source.try_this(),
             Self::RolledBack { .. } => "mend what is told, then deploy again",
+            Self::Differ { .. } => "`stead deploy` brings the same to all of them",
             Self::Split { .. } => {
                 "`stead deploy --resume`, once all hosts can be reached; it goes on, or back"
             }

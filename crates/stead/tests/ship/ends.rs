@@ -48,6 +48,25 @@ fn five_hosts_get_a_release_all_of_them_or_none() {
 }
 
 #[test]
+fn a_host_that_cannot_be_reached_may_be_left_out_and_is_named_until_it_has_the_same() {
+    let Some(mut fleet) = Fleet::get("left_out", 2) else { return };
+    fleet.release("v1", GOOD);
+    fleet.deploy(0, &[]);
+    fleet.hosts.kill(1).unwrap();
+    fleet.release("v2", GOOD);
+    let said = fleet.deploy(7, &["--max-unreachable", "1"]);
+    assert!(said.contains("`h0` has the new for good") && said.contains("left out"), "{said}");
+    assert_eq!(fleet.serves(0).as_deref(), Some("v2"));
+    fleet.hosts.boot(1).unwrap();
+    // No rollout is under way, and the fleet is not whole: that is said, too.
+    let said = fleet.ends(7, &["deploy", "--resume"]);
+    assert!(said.contains("different rollouts"), "{said}");
+    fleet.deploy(0, &[]);
+    fleet.all_serve("v2");
+    assert!(fleet.ends(0, &["deploy", "--resume"]).contains("nothing to go on with"));
+}
+
+#[test]
 fn an_interrupt_brings_back_every_host_that_was_switched() {
     let Some(fleet) = Fleet::get("an_interrupt", 3) else { return };
     fleet.release("v1", GOOD);
@@ -82,7 +101,7 @@ fn a_second_operator_is_refused_and_one_that_is_stopped_for_long_does_nothing_wh
     let pid = first.id().to_string();
     assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
     let said = fleet.ends(0, &[&["deploy", "--resume", "--take-over"], &QUICK[..]].concat());
-    assert!(said.contains("going on with the deploy of 2 hosts"), "{said}");
+    assert!(said.contains("taking over the deploy of 2 hosts"), "{said}");
     fleet.all_serve("v2");
     fleet.release("v3", GOOD);
     fleet.deploy(0, &[]);

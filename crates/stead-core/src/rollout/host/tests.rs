@@ -42,7 +42,7 @@ fn asks() -> [HostAskWhat; 7] {
 
 fn held(stage: HostStage) -> HostRollout {
     let held = Held { id: id(MINE), who: "ann".to_owned(), stage };
-    HostRollout { epoch: EPOCH, held: Some(held) }
+    HostRollout { epoch: EPOCH, held: Some(held), for_good: None }
 }
 
 fn ask(epoch: u64, of: &str, what: HostAskWhat) -> HostAsk {
@@ -52,12 +52,12 @@ fn ask(epoch: u64, of: &str, what: HostAskWhat) -> HostAsk {
 /// What is held afterwards and what is done, or why not, in few words.
 fn told_as(taken: &Taken) -> String {
     match taken {
-        Ok((HostRollout { epoch, held: Some(held) }, what)) => {
+        Ok((HostRollout { epoch, held: Some(held), .. }, what)) => {
             let by_itself = matches!(held.stage, HostStage::Reverted { by_itself: true, .. });
             let again = if by_itself { " by itself" } else { "" };
             format!("{epoch} {} {}{again}: {what:?}", held.id, held.stage)
         }
-        Ok((HostRollout { epoch, held: None }, what)) => format!("{epoch}: {what:?}"),
+        Ok((HostRollout { epoch, held: None, .. }, what)) => format!("{epoch}: {what:?}"),
         Err(HostRefusal::Busy { id, .. }) => format!("busy with {id}"),
         Err(HostRefusal::OutOfOrder { stage }) => format!("is {stage}"),
         Err(HostRefusal::Stale { epoch }) => format!("knows {epoch}"),
@@ -155,11 +155,25 @@ fn one_that_resumes_raises_the_epoch_and_finds_the_stage_as_it_was() {
             let taken = held(stage.clone()).take(&ask(6, MINE, claim(resume)), true);
             assert_eq!(taken, Ok((raised.clone(), HostDo::Nothing)), "{stage:?}");
         }
-        let taken = held(stage.clone()).take(&ask(6, OTHER, claim(true)), false);
-        assert_eq!(taken, Err(HostRefusal::Unclaimed), "{stage:?}");
     }
-    let nothing = HostRollout::default().take(&ask(1, MINE, claim(true)), false);
-    assert_eq!(nothing, Err(HostRefusal::Unclaimed));
+}
+
+#[test]
+fn one_that_resumes_shuts_those_before_it_out_where_nothing_of_its_rollout_is_held() {
+    for stage in stages() {
+        let taken = held(stage.clone()).take(&ask(6, OTHER, claim(true)), false);
+        if stage == Switched {
+            assert!(matches!(taken, Err(HostRefusal::Busy { .. })));
+            continue;
+        }
+        let mut raised = held(stage.clone());
+        raised.epoch = 6;
+        assert_eq!(taken, Ok((raised.clone(), HostDo::Nothing)), "{stage:?}");
+        let again = raised.clone().take(&ask(6, OTHER, claim(true)), false);
+        assert_eq!(again, Ok((raised.clone(), HostDo::Nothing)), "{stage:?}");
+        let late = raised.take(&ask(EPOCH, OTHER, claim(false)), false);
+        assert_eq!(late, Err(HostRefusal::Stale { epoch: 6 }));
+    }
 }
 
 #[test]
@@ -226,6 +240,17 @@ fn a_switch_that_arrives_after_the_way_back_was_asked_is_refused() {
     let (reverted, _) = held(Staged).take(&ask(EPOCH, MINE, revert()), true).unwrap();
     let late = reverted.take(&ask(EPOCH, MINE, Switch), true);
     assert_eq!(late, Err(HostRefusal::OutOfOrder { stage: told() }));
+}
+
+#[test]
+fn a_host_knows_what_it_has_for_good_until_it_is_given_something_else() {
+    let (committed, _) = held(Switched).take(&ask(EPOCH, MINE, Commit), true).unwrap();
+    assert_eq!(committed.for_good, Some(id(MINE)));
+    // Another rollout that comes to nothing changes nothing of that.
+    let (claimed, _) = committed.take(&ask(9, OTHER, claim(false)), true).unwrap();
+    let (reverted, _) = claimed.take(&ask(9, OTHER, revert()), true).unwrap();
+    assert_eq!(reverted.for_good, Some(id(MINE)));
+    assert_eq!(reverted.leave().for_good, None);
 }
 
 #[test]
