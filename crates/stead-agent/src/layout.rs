@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use stead_core::launch::Account;
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
+use stead_release::sign::TRUSTED_KEYS;
 use stead_wire::journal::Stream;
 
 use crate::hand_over::{HandOverError, hand_over};
@@ -58,6 +59,10 @@ impl Layout {
 
     pub(crate) fn history(&self) -> PathBuf {
         self.root.join("history")
+    }
+
+    pub(crate) fn trusted_keys(&self) -> PathBuf {
+        self.root.join(TRUSTED_KEYS)
     }
 
     pub(crate) fn accounts(&self) -> PathBuf {

@@ -50,6 +50,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod timetable;
+mod trust;
 mod view;
 mod why;
 

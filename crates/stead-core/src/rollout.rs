@@ -23,4 +23,4 @@ pub use host::{
 pub use memory::HostMemory;
 pub use operator::{Answer, Begin, Ended, Errand, Gated, Operator, Order, Pace, Phase, Seat, Why};
 pub use resume::{Onward, Part, is_split, onward, part, unfinished};
-pub use waves::{Wave, waves};
+pub use waves::{Wave, WaveError, waves};

@@ -6,9 +6,9 @@ use stead_core::names::{FleetName, HostName, ServiceName};
 use toml::de::{DeTable, DeValue};
 
 use crate::across;
-use crate::fleet::{Address, Fleet, Host, Os, Service};
+use crate::fleet::{Address, Fleet, Host, Os, Rollout, Service};
 use crate::problem::{Problem, Problems, quoted};
-use crate::raw::{RawFleet, RawHost, RawService};
+use crate::raw::{RawFleet, RawHost, RawRollout, RawService};
 use crate::read::{At, Entry, Field, Named, Node, Read, Reader};
 use crate::service;
 use crate::syntax;
@@ -111,9 +111,24 @@ fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> 
     let default_name = || "fleet".parse::<FleetName>().expect("it is a good name");
     Some(Fleet {
         name: raw.name.value().cloned().unwrap_or_else(default_name),
+        signing_key: raw.signing_key.value().map(|path| path.0.clone()),
+        rollout: raw.rollout.value().map(rollout).unwrap_or_default(),
         hosts,
         services: services.into_iter().map(|service| (service.name.clone(), service)).collect(),
     })
+}
+
+fn rollout(raw: &RawRollout) -> Rollout {
+    let count = |n: u32| usize::try_from(n).expect("it was read as a count of hosts");
+    Rollout {
+        canary: raw.canary.value().map(|n| count(n.0)),
+        wave: raw.wave.value().map(|wave| wave.0),
+        max_unavailable: raw.max_unavailable.value().map(|n| count(n.0)),
+        max_unreachable: raw.max_unreachable.value().map(|n| count(n.0)),
+        bake: raw.bake.value().map(|it| it.0),
+        ready_within: raw.ready_within.value().map(|it| it.0),
+        commit_within: raw.commit_within.value().map(|it| it.0),
+    }
 }
 
 fn too_many<K, V>(entries: &[Entry<K, V>], max: usize, noun: &str, reader: &mut Reader<'_>) {

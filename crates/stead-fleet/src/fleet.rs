@@ -9,6 +9,7 @@ use stead_core::plan::{
     Check, Digest, Fronted, Limits, LogLimits, Plan, Probe, Reload, Replace, Requests, Restart,
     Spec, Startup, Stop, StopHow, Umask,
 };
+use stead_core::rollout::Wave;
 use stead_core::sandbox::Sandbox;
 use stead_core::schedule::Schedule;
 use stead_core::signal::Signal;
@@ -24,6 +25,8 @@ use crate::sandbox::FleetLoosened;
 #[derive(Clone, Debug)]
 pub struct Fleet {
     pub(crate) name: FleetName,
+    pub(crate) signing_key: Option<String>,
+    pub(crate) rollout: Rollout,
     pub(crate) hosts: BTreeMap<HostName, Host>,
     pub(crate) services: BTreeMap<ServiceName, Service>,
 }
@@ -218,6 +221,18 @@ pub(crate) enum FleetCheck {
     Tcp { port: String },
 }
 
+/// What the file says about how fast hosts are given something new.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Rollout {
+    pub canary: Option<usize>,
+    pub wave: Option<Wave>,
+    pub max_unavailable: Option<usize>,
+    pub max_unreachable: Option<usize>,
+    pub bake: Option<Duration>,
+    pub ready_within: Option<Duration>,
+    pub commit_within: Option<Duration>,
+}
+
 impl Fleet {
     /// Reads a fleet file, or says everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Problems> {
@@ -228,6 +243,15 @@ impl Fleet {
     /// bytes with [`String::from_utf8_lossy`].
     pub fn parse_bytes(bytes: &[u8]) -> Result<Self, Problems> {
         crate::assemble::fleet_of_bytes(bytes, Os::here())
+    }
+
+    /// The file with the key that signs, from the folder of the fleet file on.
+    pub fn signing_key(&self) -> Option<&str> {
+        self.signing_key.as_deref()
+    }
+
+    pub fn rollout(&self) -> &Rollout {
+        &self.rollout
     }
 
     pub fn name(&self) -> &FleetName {

@@ -31,6 +31,6 @@ pub use across::INSTANCES_PER_HOST_MAX;
 pub use assemble::{FILE_BYTES_MAX, HOSTS_MAX, SERVICES_MAX};
 pub use diff::diff;
 pub use files::Stage;
-pub use fleet::{Address, Fleet, Host, Os, Packed, Program, ReleaseFile, Service};
+pub use fleet::{Address, Fleet, Host, Os, Packed, Program, ReleaseFile, Rollout, Service};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, See};
 pub use raw::{COUNT_MAX, schema};

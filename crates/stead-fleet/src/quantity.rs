@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stead_core::plan::{LogLimits, Umask};
+use stead_core::rollout::{Wave, WaveError};
 use stead_core::units::{
     Bytes, DURATION_MAX_MS, MilliCpu, UnitError, parse_duration, show_duration,
 };
@@ -63,6 +64,31 @@ impl<const MIN_MS: u64> FromText for Lasting<MIN_MS> {
 
     fn text_schema() -> Value {
         json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "examples": ["10s"] })
+    }
+}
+
+/// How many hosts at a time: a count, or a share like `25%`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaveText(pub Wave);
+
+impl FromText for WaveText {
+    const WANTED: &'static str = "a count of hosts, or a share of all,";
+    const EXAMPLE: &'static str = "25%";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        text.parse().map(Self).map_err(|error: WaveError| {
+            let number = text.trim().trim_end_matches('%').trim();
+            let is_share = number.parse::<u8>().is_ok_and(|share| (1..=100).contains(&share));
+            Bad::new(error.to_string(), is_share.then(|| format!("{number}%")))
+        })
+    }
+
+    fn from_number(number: &str) -> Option<String> {
+        number.parse::<Wave>().is_ok().then(|| number.to_owned())
+    }
+
+    fn text_schema() -> Value {
+        json!({ "type": "string", "pattern": "^[0-9]+%?$", "examples": [Self::EXAMPLE] })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::leaf::{
     Account, Argv, Build, EnvName, EnvValue, FilePath, HostRoot, HttpPath, IpText, LineText,
     PortName, ReloadSignal, StopSignal, Text,
 };
-use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size};
+use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size, WaveText};
 use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, table};
 use crate::sandbox::{AbsolutePath, Strictness, SyscallName, TmpKind};
 use crate::schedule::{CronText, ZoneName};
@@ -32,6 +32,10 @@ const RESET_AFTER_MIN_MS: u64 = 1_000;
 const EVERY_MIN_MS: u64 = 100;
 /// What runs more often than this is a service.
 const RUN_EVERY_MIN_MS: u64 = 1_000;
+const READY_WITHIN_MIN_MS: u64 = 1_000;
+/// Hosts are told in time that their operator is there, also where the way is slow.
+pub(crate) const COMMIT_WITHIN_MIN_MS: u64 = 10_000;
+const HOSTS_MAX: i64 = crate::assemble::HOSTS_MAX as i64;
 const PROBE_TIMEOUT_MIN_MS: u64 = 1;
 
 table! {
@@ -39,10 +43,39 @@ table! {
     RawFleet, "a fleet file", "{}" {
         /// The name of the fleet; `fleet` if it is left out.
         name: FleetName,
+        /// The file with the key that signs what is brought to hosts, from the folder of the fleet
+        /// file on. Hosts that trust keys take nothing else.
+        signing_key: FilePath,
+        /// How fast hosts are given something new, and what stops it.
+        rollout: RawRollout,
         /// The hosts by name. A file without hosts is about this machine.
         host: Named<HostName, RawHost>,
         /// The services by name.
         service: Named<ServiceName, RawService>,
+    }
+}
+
+table! {
+    /// The pace of a rollout; options of `stead deploy` and `stead rollback` take their place.
+    RawRollout, "the pace of a rollout", r#"{ wave = "25%", bake = "30s" }"# {
+        /// How many hosts are switched before all others; 1 if it is left out.
+        canary: Whole<0, HOSTS_MAX, 1>,
+        /// How many hosts are switched at a time after that: a count, or a share of all; `25%` if
+        /// it is left out.
+        wave: WaveText,
+        /// How many hosts of a wave may be on their way to ready at the same time; all, if it is
+        /// left out.
+        max_unavailable: Whole<1, HOSTS_MAX, 1>,
+        /// How many hosts may be left out since they cannot be reached; none, if it is left out.
+        max_unreachable: Whole<0, HOSTS_MAX, 1>,
+        /// How long everything must have been well on a host before the next wave; `10s` if it is
+        /// left out.
+        bake: Lasting<0>,
+        /// How long everything may take to be ready on a host; `60s` if it is left out.
+        ready_within: Lasting<READY_WITHIN_MIN_MS>,
+        /// After which time without a word from the operator a host takes a switch back by itself;
+        /// `120s` if it is left out.
+        commit_within: Lasting<COMMIT_WITHIN_MIN_MS>,
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use stead_core::names::{HostName, ServiceName};
 use stead_core::plan::{Digest, Plan, Spec, StopHow};
+use stead_core::rollout::Wave;
 use stead_core::template::Places;
-use stead_fleet::{Address, Fleet, Os, Packed, Stage};
+use stead_fleet::{Address, Fleet, Os, Packed, Rollout, Stage};
 
 fn fleet(name: &str) -> Fleet {
     let text = std::fs::read_to_string(format!("tests/good/{name}.toml")).expect("it is there");
@@ -43,6 +45,29 @@ fn argv(spec: &Spec) -> Vec<String> {
         tmp: "/t",
     };
     spec.run.iter().map(|text| text.fill(&places)).collect()
+}
+
+#[test]
+fn the_pace_of_rollouts_and_the_key_are_read_as_written() {
+    let fleet = fleet("every-field");
+    let rollout = fleet.rollout();
+    assert_eq!((rollout.canary, rollout.wave), (Some(2), Some(Wave::Percent(50))));
+    assert_eq!((rollout.max_unavailable, rollout.max_unreachable), (Some(3), Some(1)));
+    let times = [rollout.bake, rollout.ready_within, rollout.commit_within];
+    assert_eq!(times, [30, 90, 300].map(|secs| Some(Duration::from_secs(secs))));
+    assert_eq!(fleet.signing_key(), Some("keys/deploy.key"));
+    let least = parsed("[service.a]\nrun = [\"/a\"]\n");
+    assert_eq!((least.rollout(), least.signing_key()), (&Rollout::default(), None));
+}
+
+#[test]
+fn hosts_with_what_others_need_come_before_them() {
+    let text = "[host]\na = {}\nb = {}\nc = {}\n\
+        [service.web]\nrun = [\"/w\"]\non = [\"a\", \"b\"]\nneeds = [\"db\"]\n\
+        [service.db]\nrun = [\"/d\"]\non = [\"b\", \"c\"]\n";
+    let fleet = parsed(text);
+    let rank = |host: &str| fleet.rank(&host.parse().expect("it is a name"));
+    assert_eq!(["a", "b", "c"].map(rank), [1, 0, 0]);
 }
 
 #[test]

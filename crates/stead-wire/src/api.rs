@@ -104,6 +104,33 @@ pub struct PlanPut {
     pub replaces: u64,
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub plan: Plan,
+    /// For a host that takes signed plans only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
+}
+
+/// A plan as the holder of a key has signed it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Signed {
+    /// The plan in JSON, byte for byte as it was signed.
+    pub text: String,
+    /// The key: `ed25519:` and 64 hexadecimal digits.
+    pub key: String,
+    /// 128 hexadecimal digits.
+    pub signature: String,
+}
+
+impl Signed {
+    /// What the plan of a rollout is signed for: the rollout's epoch, so that one that was seen is
+    /// of no use for another.
+    pub fn for_epoch(epoch: u64) -> String {
+        format!("the plan of epoch {epoch}")
+    }
+
+    /// What a plan is signed for that replaces this generation of the host's.
+    pub fn for_generation(replaces: u64) -> String {
+        format!("the plan that replaces generation {replaces}")
+    }
 }
 
 /// `POST /v1/act`

@@ -8,6 +8,7 @@ use stead_core::plan::Plan;
 use stead_core::rollout::{HostAsk, HostRollout};
 
 use crate::WallMs;
+use crate::api::Signed;
 
 /// What is refused with a [`stead_core::rollout::HostRefusal`], in JSON, as the reason.
 pub const ROLLOUT_REFUSED: &str = "the rollout may not do this here";
@@ -32,6 +33,9 @@ pub struct Staged {
     /// A switch that is not committed within so long, without a word from the operator, is taken
     /// back by the host itself.
     pub commit_within_ms: u64,
+    /// For a host that takes signed plans only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// What another operator must know to go on with a rollout.

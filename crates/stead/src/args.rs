@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stead_core::rollout::{self, Wave};
+use stead_core::rollout::{Pace, Wave};
 use stead_core::signal::Signal;
 use stead_core::units::parse_duration;
+use stead_fleet::Rollout;
 
 use crate::exit;
 use crate::moment::Moment;
@@ -97,6 +98,9 @@ pub(crate) enum Command {
     /// The daemon that looks after this host
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// The key that signs what is brought to hosts
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print a completion script for a shell
     Completions { shell: Shell },
     /// Print the manual page, or write one per command into a folder
@@ -139,7 +143,7 @@ pub(crate) struct DeployArgs {
     pub(crate) file: PathBuf,
 
     #[command(flatten)]
-    pub(crate) pace: Pace,
+    pub(crate) pace: PaceArgs,
 
     /// End a deploy that its operator has left: go on, or bring back, by what the hosts hold
     ///
@@ -157,36 +161,54 @@ pub(crate) struct DeployArgs {
     pub(crate) crash_at: Option<u64>,
 }
 
-/// How fast a rollout goes, and how sure it wants to be.
+/// How fast a rollout goes, and how sure it wants to be: in place of `[rollout]` of the file.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Pace {
-    /// How many hosts are switched before all others
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) canary: usize,
-
-    /// How many hosts are switched at a time after that: a count, or like `25%`
-    #[arg(long, value_name = "N", default_value = "25%", value_parser = parse_wave)]
-    pub(crate) wave: Wave,
-
-    /// How many hosts of a wave may be on their way to ready at the same time; all, if not given
+pub(crate) struct PaceArgs {
+    /// How many hosts are switched before all others [default: 1]
     #[arg(long, value_name = "N")]
-    pub(crate) max_unavailable: Option<NonZeroUsize>,
+    canary: Option<usize>,
 
-    /// How many hosts may be left out since they cannot be reached
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) max_unreachable: usize,
+    /// How many hosts are switched at a time after that, like `2` or `25%` [default: 25%]
+    #[arg(long, value_name = "N")]
+    wave: Option<Wave>,
 
-    /// How long everything must have been well on a host before the next wave
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    pub(crate) bake: Duration,
+    /// How many hosts of a wave may be on their way to ready at the same time [default: all]
+    #[arg(long, value_name = "N")]
+    max_unavailable: Option<NonZeroUsize>,
 
-    /// How long everything may take to be ready on a host
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
-    pub(crate) ready_within: Duration,
+    /// How many hosts may be left out since they cannot be reached [default: 0]
+    #[arg(long, value_name = "N")]
+    max_unreachable: Option<usize>,
 
-    /// After which time without a word from here a host takes a switch back by itself
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = parse_lease)]
-    pub(crate) commit_within: Duration,
+    /// How long everything must have been well on a host before the next wave [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    bake: Option<Duration>,
+
+    /// How long everything may take to be ready on a host [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    ready_within: Option<Duration>,
+
+    /// After which time without a word from here a host takes a switch back [default: 120s]
+    #[arg(long, value_name = "TIME", value_parser = parse_lease)]
+    commit_within: Option<Duration>,
+}
+
+impl PaceArgs {
+    /// The pace, by what was said here, else in the file, else by what is usual.
+    pub(crate) fn over(&self, file: &Rollout) -> Pace {
+        let secs = Duration::from_secs;
+        let unavailable = self.max_unavailable.map(NonZeroUsize::get).or(file.max_unavailable);
+        let unreachable = self.max_unreachable.or(file.max_unreachable);
+        Pace {
+            canary: self.canary.or(file.canary).unwrap_or(1),
+            wave: self.wave.or(file.wave).unwrap_or(Wave::Percent(25)),
+            unavailable_max: unavailable.unwrap_or(usize::MAX),
+            unreachable_max: unreachable.unwrap_or(0),
+            bake: self.bake.or(file.bake).unwrap_or(secs(10)),
+            ready_within: self.ready_within.or(file.ready_within).unwrap_or(secs(60)),
+            commit_within: self.commit_within.or(file.commit_within).unwrap_or(secs(120)),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -205,21 +227,7 @@ pub(crate) struct RollbackArgs {
     pub(crate) file: PathBuf,
 
     #[command(flatten)]
-    pub(crate) pace: Pace,
-}
-
-impl Pace {
-    pub(crate) fn for_engine(&self) -> rollout::Pace {
-        rollout::Pace {
-            canary: self.canary,
-            wave: self.wave,
-            unavailable_max: self.max_unavailable.map_or(usize::MAX, NonZeroUsize::get),
-            unreachable_max: self.max_unreachable,
-            bake: self.bake,
-            ready_within: self.ready_within,
-            commit_within: self.commit_within,
-        }
-    }
+    pub(crate) pace: PaceArgs,
 }
 
 /// Hosts are told in time that their operator is there, also where the way is slow.
@@ -230,20 +238,6 @@ fn parse_lease(text: &str) -> Result<Duration, String> {
         Ok(time) if time < COMMIT_WITHIN_MIN => Err("it is at least 10s".into()),
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-fn parse_wave(text: &str) -> Result<Wave, String> {
-    let (number, is_percent) = match text.strip_suffix('%') {
-        Some(number) => (number, true),
-        None => (text, false),
-    };
-    match number.parse::<u32>() {
-        Ok(percent @ 1..=100) if is_percent => {
-            Ok(Wave::Percent(u8::try_from(percent).expect("100 fits")))
-        }
-        Ok(count @ 1..) if !is_percent => Ok(Wave::Count(count)),
-        _ => Err("write a number of hosts, or a share of all like `25%`".into()),
     }
 }
 
@@ -437,12 +431,35 @@ pub(crate) enum AgentCommand {
     /// Go back to the programs of before
     #[command(hide = true)]
     Revert,
+    /// List, add or remove the keys by which this host takes plans; with none, it takes any
+    Trust(TrustArgs),
     /// Show the agent itself
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make one, and print the public key for `stead agent trust`
+    New {
+        /// The file for it; one that is there is left as it is
+        file: PathBuf,
+    },
+    /// Print the public key of one
+    Show { file: PathBuf },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TrustArgs {
+    /// The public key to trust; all that are trusted are listed without it
+    pub(crate) key: Option<String>,
+
+    /// Do not trust it any more
+    #[arg(long, requires = "key")]
+    pub(crate) remove: bool,
 }
 
 #[derive(Args, Debug)]

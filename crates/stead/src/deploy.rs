@@ -69,6 +69,7 @@ async fn anew(
     crash: &Arc<Crash>,
 ) -> Result<(), Failure> {
     file.check_files(Stage::NotBuilt)?;
+    let key = file.signing_key()?;
     let fleets: Vec<_> =
         hosts::used(file).map(|host| LocalFleet { file, host: host.name().clone() }).collect();
     let parts = interrupts.or(build(ctx, &fleets)).await?;
@@ -79,10 +80,11 @@ async fn anew(
         let digests = own.iter().map(|key| (key.clone(), parts[key].digest().clone()));
         loaded.push(host.with(fleet.plan(&digests.collect()), Arc::clone(&parts), own));
     }
-    let (hosts, lost) = interrupts.or(connect(ctx, loaded, args.pace.max_unreachable)).await?;
+    let pace = args.pace.over(file.fleet.rollout());
+    let (hosts, lost) = interrupts.or(connect(ctx, loaded, pace.unreachable_max)).await?;
     let names = hosts.iter().map(|host| &host.name).chain(lost.keys());
     let about = about("deploy".into(), names.map(ToString::to_string).collect(), &args.file);
-    let rollout = Rollout { hosts, lost, about, pace: args.pace.clone(), resumed: None };
+    let rollout = Rollout { hosts, lost, about, pace, key, resumed: None };
     rollout.carry_out(ctx, interrupts).await
 }
 

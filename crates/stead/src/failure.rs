@@ -14,8 +14,8 @@ use stead_wire::api::Refusal;
 pub(crate) use self::fleet::FleetFailure;
 use crate::exit::Exit;
 use crate::fleet_file::Part;
-use crate::release::PackError;
 use crate::screen::{Paint, Tone, show_controls};
+use stead_release::release::PackError;
 
 /// Why a command did not do what it was asked. `Display` says what; [`Failure::because`] and
 /// [`Failure::try_this`] the rest.
@@ -55,6 +55,8 @@ pub(crate) enum Failure {
     FleetRead { path: PathBuf, source: io::Error },
     #[error("interrupted")]
     Interrupted { hint: Option<String> },
+    #[error("the key in `{}` cannot be used", path.display())]
+    Key { path: PathBuf, why: String },
     #[error("there is no keeper program")]
     KeeperMissing { looked_at: PathBuf },
     #[error("the manual pages cannot be written")]
@@ -110,6 +112,7 @@ impl Failure {
             | Self::AgentDenied { .. }
             | Self::Exec { .. }
             | Self::Install { .. }
+            | Self::Key { .. }
             | Self::KeeperMissing { .. }
             | Self::NoLocalHost
             | Self::OtherFleet { .. }
@@ -144,6 +147,7 @@ impl Failure {
             Self::AgentStart { why, .. } => vec![why.clone()],
             Self::Import { why, .. } | Self::Install { why, .. } => vec![why.clone()],
             Self::Build { command, why, .. } => vec![format!("`{command}` ended with {why}")],
+            Self::Key { why, .. } => vec![why.clone()],
             Self::KeeperMissing { looked_at } => {
                 vec![format!("`{}` is not a program", looked_at.display())]
             }
@@ -217,6 +221,9 @@ impl Failure {
                 "name the file, `stead up path/to/stead.toml`, or write one"
             }
             Self::Interrupted { hint } => return hint.clone(),
+            Self::Key { .. } => {
+                "`stead key new FILE` makes one to sign with, and prints the one to trust"
+            }
             Self::KeeperMissing { .. } => {
                 "put `stead-keeper` beside `stead`, or name it in STEAD_KEEPER_BIN; \
                  in the source tree `cargo stead …` builds both"

@@ -14,10 +14,12 @@ use stead_fleet::{
 use tokio::process::Command;
 
 use crate::failure::Failure;
+use crate::keys;
 use crate::names;
-use crate::release::{PackError, Release, Source};
 use crate::root;
 use crate::screen::{Paint, Screen, Tone};
+use stead_release::release::{PackError, Release, Source};
+use stead_release::sign::SigningKey;
 
 const FILE_NAME: &str = "stead.toml";
 
@@ -128,6 +130,11 @@ impl FleetFile {
         let parsed = Fleet::parse_bytes(&bytes);
         let fleet = parsed.map_err(|problems| failure(&path, &text, &problems, paint))?;
         Ok(Self { fleet, path, text, folder, paint })
+    }
+
+    /// The key that signs, if the fleet names one.
+    pub(crate) fn signing_key(&self) -> Result<Option<SigningKey>, Failure> {
+        self.fleet.signing_key().map(|path| keys::read(&self.folder.join(path))).transpose()
     }
 
     /// Refuses a fleet whose files are not there.

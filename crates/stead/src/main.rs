@@ -15,6 +15,7 @@ mod hosts;
 mod import;
 mod install;
 mod interrupts;
+mod keys;
 mod kit;
 mod manual;
 mod moment;
@@ -23,14 +24,12 @@ mod plan;
 mod progress;
 mod reach;
 mod relay;
-mod release;
 mod render;
 mod root;
 #[cfg(test)]
 mod samples;
 mod screen;
 mod show;
-mod transfer;
 mod up;
 mod wait;
 
@@ -91,6 +90,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         }
         Command::Agent(AgentCommand::Uninstall) => install::uninstall(ctx),
         Command::Agent(AgentCommand::Revert) => install::revert(ctx),
+        Command::Agent(AgentCommand::Trust(args)) => keys::trust(ctx, &args),
         Command::Agent(AgentCommand::Status { json }) => wait_for(show::agent(ctx, json)),
         Command::Completions { shell } => manual::completions(&mut ctx.screen, shell),
         Command::Deploy(args) => attend(async |ints| deploy::deploy(ctx, ints, args).await),
@@ -99,6 +99,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Exec(args) => exec::exec(ctx, &args),
         Command::History(args) => wait_for(history::history(ctx, args)),
         Command::Import(args) => import::import(ctx, &args),
+        Command::Key(command) => keys::key(ctx, command),
         Command::Logs(args) => wait_for(show::logs(ctx, args)),
         Command::Man { dir } => manual::pages(&mut ctx.screen, dir.as_deref()),
         Command::Openapi => ctx.screen.json(&stead_agent::openapi()),

@@ -20,8 +20,8 @@ use crate::args::PlanArgs;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::fleet_file::{Digests, FleetFile, LocalFleet};
-use crate::release::PackError;
 use crate::render;
+use stead_release::release::PackError;
 
 const PLAN_FORMAT: &str = "stead-plan/1";
 

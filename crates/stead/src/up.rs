@@ -6,7 +6,7 @@ use std::time::Duration;
 use stead_core::names::InstanceName;
 use stead_core::plan::{Plan, When};
 use stead_fleet::Stage;
-use stead_wire::api::{Act, ActWhat, Acted, InstanceStatus, PlanPut, PlanState, Status};
+use stead_wire::api::{Act, ActWhat, Acted, InstanceStatus, PlanPut, PlanState, Signed, Status};
 
 use crate::Context;
 use crate::act;
@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::fleet_file::{FleetFile, LocalFleet, Parts};
 use crate::interrupts::Interrupts;
+use crate::keys;
 use crate::plan::{current, restarted, stored, without_gap};
 use crate::progress::Progress;
 use crate::render::quantity;
@@ -177,7 +178,12 @@ async fn apply(
     let fresh: BTreeSet<String> = fresh.iter().map(ToString::to_string).collect();
     let before_runs = before.instances.iter().filter(|it| fresh.contains(&it.name));
     awaited.runs_before = before_runs.map(|it| (it.name.clone(), it.run)).collect();
-    let put = PlanPut { replaces: state.generation, plan };
+    let replaces = state.generation;
+    let signed = local
+        .file
+        .signing_key()?
+        .map(|key| keys::signed(&key, &Signed::for_generation(replaces), &plan));
+    let put = PlanPut { replaces, plan, signed };
     let _: PlanState = client.put("/v1/plan", &put).await?;
     notes.into_iter().flatten().for_each(|note| ctx.screen.note(&note));
     start_stopped(client, &before, &awaited, &scheduled(&put.plan)).await?;

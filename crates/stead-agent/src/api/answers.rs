@@ -17,8 +17,9 @@ use stead_core::capacity::{Capacity, Keeps};
 use stead_core::denial::Denial;
 use stead_core::machine::Goal;
 use stead_core::names::InstanceName;
+use stead_core::plan::Plan;
 use stead_wire::api::{
-    Act, ActWhat, Acted, EventLine, Host, LogLine, PlanPut, PlanState, Status, Why,
+    Act, ActWhat, Acted, EventLine, Host, LogLine, PlanPut, PlanState, Refusal, Signed, Status, Why,
 };
 use stead_wire::journal::{Event, Stream};
 use stead_wire::keeper::Request;
@@ -35,6 +36,7 @@ use crate::message::{Ask, PutRefused};
 use crate::names::select;
 use crate::rollout::RolloutRefused;
 use crate::status as told;
+use crate::trust::{self, Offered};
 use crate::why as reasons;
 
 /// Keepers are given this long to say something fresh; those that do not are shown as silent.
@@ -131,12 +133,36 @@ pub(super) async fn put_plan(
     body: Raw,
 ) -> Result<Json<PlanState>, Refused> {
     let put: Box<PlanPut> = parse(body)?;
+    let purpose = Signed::for_generation(put.replaces);
+    must_be_signed(&api, &put.plan, put.signed.as_ref(), purpose).await?;
     let state = api.ask(|to| Ask::PutPlan { put, to }).await?;
     state.map(Json).map_err(|refused| match refused {
         PutRefused::Bad(refusal) => Refused::new(StatusCode::UNPROCESSABLE_ENTITY, refusal),
         PutRefused::NotStored(refusal) => Refused::new(StatusCode::INSUFFICIENT_STORAGE, refusal),
         PutRefused::Stale(refusal) => Refused::new(StatusCode::CONFLICT, refusal),
     })
+}
+
+/// Refuses a plan that is not signed as it must be here. The keys and what they stand for are
+/// files: that is not for the thread that decides.
+async fn must_be_signed(
+    api: &Api,
+    plan: &Plan,
+    signed: Option<&Signed>,
+    purpose: String,
+) -> Result<(), Refused> {
+    let state: PlanState = api.ask(|to| Ask::Plan { to }).await?;
+    let (layout, plan, signed) = (api.0.layout.clone(), plan.clone(), signed.cloned());
+    let looked = tokio::task::spawn_blocking(move || {
+        let (signed, now_has) = (signed.as_ref(), state.plan.as_ref());
+        trust::refuse(&layout, &Offered { plan: &plan, signed, purpose, now_has })
+    });
+    let refusal = looked.await.unwrap_or_else(|error| {
+        let (what, try_this) = ("the plan was not taken", "look at the log of the agent");
+        let (what, try_this) = (what.to_owned(), try_this.to_owned());
+        Some(Refusal { what, because: error.to_string(), try_this })
+    });
+    refusal.map_or(Ok(()), |refusal| Err(Refused::new(StatusCode::FORBIDDEN, refusal)))
 }
 
 pub(super) async fn rollout(State(api): State<Api>) -> Result<Json<RolloutState>, Refused> {
@@ -148,6 +174,10 @@ pub(super) async fn ask_rollout(
     body: Raw,
 ) -> Result<Json<RolloutState>, Refused> {
     let ask: Box<RolloutAsk> = parse(body)?;
+    if let Some(staged) = &ask.staged {
+        let purpose = Signed::for_epoch(ask.ask.epoch);
+        must_be_signed(&api, &staged.plan, staged.signed.as_ref(), purpose).await?;
+    }
     let state = api.ask(|to| Ask::Rollout { ask, to }).await?;
     state.map(Json).map_err(|refused| match refused {
         RolloutRefused::Bad(refusal) => Refused::new(StatusCode::UNPROCESSABLE_ENTITY, refusal),

@@ -1,6 +1,7 @@
 //! Which hosts are switched together.
 
 use alloc::vec::Vec;
+use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,29 @@ pub enum Wave {
     Count(u32),
     /// Of all hosts, rounded up.
     Percent(u8),
+}
+
+/// Why a text says no wave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("it is a number of hosts like `2`, or a share of all like `25%`")]
+pub struct WaveError;
+
+impl FromStr for Wave {
+    type Err = WaveError;
+
+    fn from_str(text: &str) -> Result<Self, WaveError> {
+        let percent = text.strip_suffix('%').map(|share| share.parse().map_err(|_| WaveError));
+        match percent {
+            Some(share) => match share? {
+                share @ 1..=100 => Ok(Self::Percent(share)),
+                0 | 101.. => Err(WaveError),
+            },
+            None => match text.parse().map_err(|_| WaveError)? {
+                0 => Err(WaveError),
+                count => Ok(Self::Count(count)),
+            },
+        }
+    }
 }
 
 impl Wave {
@@ -37,6 +61,21 @@ pub fn waves<T: Clone>(hosts: &[T], canary: usize, wave: Wave, hosts_n: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wave_is_a_count_or_a_share() {
+        let cases = [
+            ("2", Some(Wave::Count(2))),
+            ("25%", Some(Wave::Percent(25))),
+            ("100%", Some(Wave::Percent(100))),
+        ];
+        for (text, wave) in cases {
+            assert_eq!(text.parse().ok(), wave, "{text}");
+        }
+        for text in ["", "0", "0%", "101%", "256%", "%", "-1", "1.5", "2 %", "many"] {
+            assert_eq!(text.parse::<Wave>(), Err(WaveError), "{text}");
+        }
+    }
 
     #[test]
     fn every_host_is_in_one_wave_and_the_canaries_go_first() {

@@ -10,7 +10,8 @@ use stead_core::plan::Plan;
 use stead_core::rollout::{
     Answer, Gated, HostAsk, HostAskWhat, HostRollout, Order, RolloutId, part,
 };
-use stead_wire::api::{PlanState, Status};
+use stead_release::sign::SigningKey;
+use stead_wire::api::{PlanState, Signed, Status};
 use stead_wire::rollout::{About, ROLLOUT_REFUSED, RolloutAsk, RolloutState, Staged};
 use stead_wire::ship::{self, AgentMade, Offer, Wanted};
 
@@ -20,6 +21,7 @@ use crate::deploy::gate::Gate;
 use crate::deploy::sent::Outbox;
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::{Part, Parts};
+use crate::keys;
 use crate::kit::Kit;
 use crate::reach::{Purpose, Reached, Way, reach};
 
@@ -41,6 +43,7 @@ pub(super) struct Operator {
     pub(super) about: About,
     /// A switch that is not committed for so long is taken back.
     pub(super) commit_within: Duration,
+    pub(super) key: Option<SigningKey>,
 }
 
 /// A host that could not be connected.
@@ -280,7 +283,9 @@ impl Host {
         let (about, within) = (operator.about.clone(), operator.commit_within);
         let commit_within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let plan = self.plan.clone().expect("what is staged was planned");
-        let staged = Staged { plan, about, commit_within_ms };
+        let purpose = Signed::for_epoch(operator.epoch);
+        let signed = operator.key.as_ref().map(|key| keys::signed(key, &purpose, &plan));
+        let staged = Staged { plan, about, commit_within_ms, signed };
         self.ask_with(HostAskWhat::Stage, Some(Box::new(staged))).await
     }
 

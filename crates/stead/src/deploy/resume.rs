@@ -44,8 +44,10 @@ pub(super) async fn resume(
     refuse_unknown(&hosts, &about)?;
     ctx.screen.note(&format!("taking over the {} of {} hosts", about.what, about.hosts.len()));
     hosts.retain(|host| about.hosts.contains(&host.name.to_string()));
-    let (lost, resumed) = (BTreeMap::new(), Some(id));
-    let rollout = Rollout { hosts, lost, about, pace: args.pace.clone(), resumed };
+    // What is gone on with was signed when it was staged.
+    let (lost, key, resumed) = (BTreeMap::new(), None, Some(id));
+    let pace = args.pace.over(file.fleet.rollout());
+    let rollout = Rollout { hosts, lost, about, pace, key, resumed };
     rollout.carry_out(ctx, interrupts).await
 }
 

@@ -61,8 +61,9 @@ pub(crate) async fn rollback(
     }
     let names = back.iter().map(|host| host.name.to_string()).collect();
     let about = about(format!("rollback of {}", args.service), names, &args.file);
-    let (lost, resumed) = (BTreeMap::new(), None);
-    let rollout = Rollout { hosts: back, lost, about, pace: args.pace, resumed };
+    let (lost, key, resumed) = (BTreeMap::new(), file.signing_key()?, None);
+    let pace = args.pace.over(file.fleet.rollout());
+    let rollout = Rollout { hosts: back, lost, about, pace, key, resumed };
     rollout.carry_out(ctx, interrupts).await
 }
 

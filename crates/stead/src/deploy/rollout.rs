@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use stead_core::names::HostName;
 use stead_core::rollout::{
-    Answer, Begin, Ended, Errand, Operator as Engine, Part, Phase, RolloutId, Seat, Why,
+    Answer, Begin, Ended, Errand, Operator as Engine, Pace, Part, Phase, RolloutId, Seat, Why,
     epoch_above, part,
 };
+use stead_release::sign::SigningKey;
 use stead_wire::rollout::About;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::Context;
-use crate::args::Pace;
 use crate::deploy::host::{Host, Operator};
 use crate::failure::{Failure, FleetFailure};
 use crate::interrupts::Interrupts;
@@ -47,6 +47,8 @@ pub(super) struct Rollout {
     pub(super) lost: BTreeMap<HostName, String>,
     pub(super) about: About,
     pub(super) pace: Pace,
+    /// Signs the plans.
+    pub(super) key: Option<SigningKey>,
     /// The rollout that another operator had begun, if it is gone on with.
     pub(super) resumed: Option<RolloutId>,
 }
@@ -66,6 +68,8 @@ struct Driven {
     served: Vec<Served>,
     answers: Answers,
     told: Option<Phase>,
+    /// The failure by which a host has stopped it.
+    cause: Option<Failure>,
 }
 
 impl Rollout {
@@ -91,12 +95,13 @@ impl Rollout {
             tokio::select! {
                 Some((host, token, answer)) = came.recv() => {
                     driven.engine.heard(began.elapsed(), host, token, answer);
+                    driven.note_cause().await;
                 }
                 () = interrupts.next() => driven.engine.interrupt(began.elapsed()),
                 () = sleep_until(wake_at) => (),
             }
         };
-        tell(ctx, driven.end(ends).await?)
+        tell(ctx, driven.end(ends)?)
     }
 
     fn begin(self, answers: Answers) -> Driven {
@@ -111,7 +116,8 @@ impl Rollout {
         let new_id = || format!("r{epoch}").parse().expect("a letter and digits are a name");
         let id = self.resumed.unwrap_or_else(new_id);
         let commit_within = self.pace.commit_within;
-        let operator = Arc::new(Operator { id, epoch, who, about: self.about, commit_within });
+        let (about, key) = (self.about, self.key);
+        let operator = Arc::new(Operator { id, epoch, who, about, commit_within, key });
         let mut seats: Vec<Seat> = Vec::new();
         let mut served = Vec::new();
         for mut host in self.hosts {
@@ -130,8 +136,8 @@ impl Rollout {
             rank: 0,
             found: Err(why),
         }));
-        let engine = Engine::new(begin, self.pace.for_engine(), seats);
-        Driven { engine, served, answers, told: None }
+        let engine = Engine::new(begin, self.pace, seats);
+        Driven { engine, served, answers, told: None, cause: None }
     }
 }
 
@@ -171,7 +177,7 @@ impl Driven {
             }
             Phase::Committing => ctx.screen.note("committing"),
             Phase::Returning => {
-                let why = self.why().await;
+                let why = self.why();
                 ctx.screen.note(&format!("bringing all hosts back: {why}"));
             }
             Phase::Claiming | Phase::Confirming | Phase::Staging | Phase::Ended => (),
@@ -190,32 +196,39 @@ impl Driven {
     }
 
     /// What keeps it from being whole-new, in words.
-    async fn why(&self) -> String {
+    fn why(&self) -> String {
         match self.engine.why() {
             None => "some hosts were left out".to_owned(),
             Some(Why::Interrupted) => Failure::Interrupted { hint: None }.whole(),
             Some(Why::Left) => LEFT.to_owned(),
-            Some(Why::Host(n, why)) => match self.served.get(*n) {
-                Some(served) => {
-                    let host = served.host.lock().await;
-                    let why = host.failure.as_ref().map_or_else(|| why.clone(), Failure::whole);
-                    format!("host `{}` has stopped it: {why}", served.name)
-                }
-                None => why.clone(),
-            },
+            Some(Why::Host(n, why)) => {
+                let why = self.cause.as_ref().map_or_else(|| why.clone(), Failure::whole);
+                format!("host `{}` has stopped it: {why}", self.name(*n))
+            }
         }
     }
 
-    /// Why a host has stopped it.
-    async fn failure_of(&self, n: usize, why: &str) -> Option<Failure> {
-        let served = self.served.get(n)?;
-        let failure = served.host.lock().await.failure.take();
-        let gate = || FleetFailure::Gate { why: why.to_owned() }.into();
-        let source = Box::new(failure.unwrap_or_else(gate));
-        Some(FleetFailure::OnHost { host: served.name.clone(), source }.into())
+    fn name(&self, n: usize) -> &str {
+        self.engine.names().nth(n).unwrap_or_default()
     }
 
-    async fn end(mut self, ends: Vec<Ended>) -> Result<Ends, Failure> {
+    /// Takes note of the failure by which a host has stopped it, before that host is asked more.
+    async fn note_cause(&mut self) {
+        if let (None, Some(Why::Host(n, _))) = (&self.cause, self.engine.why())
+            && let Some(served) = self.served.get(*n)
+        {
+            self.cause = served.host.lock().await.failure.take();
+        }
+    }
+
+    /// Why a host has stopped it, in full.
+    fn failure_of(&mut self, n: usize, why: String) -> Failure {
+        let source = self.cause.take().unwrap_or_else(|| FleetFailure::Gate { why }.into());
+        let host = self.name(n).to_owned();
+        FleetFailure::OnHost { host, source: Box::new(source) }.into()
+    }
+
+    fn end(mut self, ends: Vec<Ended>) -> Result<Ends, Failure> {
         for served in &mut self.served {
             if let Some(errand) = served.errand.take() {
                 errand.abort();
@@ -230,13 +243,11 @@ impl Driven {
             }
             // Nothing was ever changed: the reason is all there is to tell.
             Some(Why::Host(n, why)) if self.engine.is_untouched() => {
-                if let Some(failure) = self.failure_of(n, &why).await {
-                    return Err(failure);
-                }
+                return Err(self.failure_of(n, why));
             }
             Some(Why::Host(..) | Why::Interrupted | Why::Left) | None => (),
         }
-        let mut all = Ends { why: self.why().await, ..Ends::default() };
+        let mut all = Ends { why: self.why(), ..Ends::default() };
         for (name, end) in self.engine.names().zip(ends) {
             let name = name.to_owned();
             match end {

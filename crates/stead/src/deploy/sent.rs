@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use tokio::sync::OnceCell;
 
 use crate::failure::{Failure, FleetFailure};
-use crate::transfer;
+use stead_release::patch;
 
 /// What was sent is kept for the patches to come, up to so many bytes; the oldest goes first.
 const KEPT_LEN_MAX: u64 = 2 << 30;
@@ -91,7 +91,7 @@ fn make(file: &Path, base: Option<(PathBuf, String)>) -> io::Result<Sent> {
         let is_whole = blake3::hash(&bytes).to_hex().as_str() == digest;
         is_whole.then_some((bytes, digest))
     });
-    let bytes = transfer::compress(&content, base.as_ref().map(|(bytes, _)| &bytes[..]))?;
+    let bytes = patch::compress(&content, base.as_ref().map(|(bytes, _)| &bytes[..]))?;
     Ok(Sent { bytes: bytes.into(), base: base.map(|(_, digest)| digest) })
 }
 
@@ -159,7 +159,7 @@ mod tests {
         outbox().get(&old_digest, &old, None).await.unwrap();
         let sent = outbox().get(&new_digest, &new, base).await.unwrap();
         assert_eq!(sent.base.as_ref(), base);
-        let restored = transfer::restore(&sent.bytes, Some(&bytes), bytes.len() as u64 + 4);
+        let restored = patch::restore(&sent.bytes, Some(&bytes), bytes.len() as u64 + 4);
         assert_eq!(restored.unwrap(), fs::read(&new).unwrap());
         // Spoiled, it is none.
         write(&folder.join("kept").join(&old_digest), b"spoiled");

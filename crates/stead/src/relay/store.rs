@@ -11,9 +11,9 @@ use serde_json::Value;
 use stead_wire::api::Refusal;
 use stead_wire::ship::{self, Offer, Wanted};
 
-use crate::release::{PackError, Release};
 use crate::root;
-use crate::transfer;
+use stead_release::patch;
+use stead_release::release::{PackError, Release};
 
 /// Below the root: contents that have come and are not part of a release yet.
 const INCOMING: &str = "incoming";
@@ -139,7 +139,7 @@ impl HostStore {
         };
         // Not what was asked for is wrong then, but what became of it on the way.
         let damaged = |why: String| refused(StatusCode::CONFLICT, what, why);
-        let bytes = transfer::restore(sent, base.as_deref(), len).map_err(|error| {
+        let bytes = patch::restore(sent, base.as_deref(), len).map_err(|error| {
             let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
             damaged(format!("{error}{}", source.unwrap_or_default()))
         })?;

@@ -5,3 +5,4 @@ mod ends;
 mod faults;
 mod fleet;
 mod lossless;
+mod signing;

@@ -28,7 +28,7 @@ enum Line {
 
 /// Why a manifest is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ManifestError {
+pub enum ManifestError {
     #[error("the digest of `{0}` is no BLAKE3 digest")]
     Digest(String),
     #[error("`{path}` has the mode {mode:o}, which files of a release do not have")]
@@ -49,7 +49,7 @@ pub(crate) enum ManifestError {
 
 impl Release {
     /// What goes to a host.
-    pub(crate) fn manifest(&self) -> serde_json::Value {
+    pub fn manifest(&self) -> serde_json::Value {
         let line = |entry: &Entry| match entry {
             Entry::File { mode, len, digest, .. } => {
                 Line::File { mode: *mode, len: *len, digest: digest.to_hex().to_string() }
@@ -63,7 +63,7 @@ impl Release {
     }
 
     /// The release that a manifest tells of; its contents are in this folder, by their digests.
-    pub(crate) fn of_manifest(
+    pub fn of_manifest(
         manifest: &serde_json::Value,
         contents: &Path,
     ) -> Result<Self, ManifestError> {
@@ -105,7 +105,7 @@ impl Release {
     }
 
     /// Its files: path in it, digest, where the content is and how long.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, String, &Path, u64)> {
+    pub fn files(&self) -> impl Iterator<Item = (&str, String, &Path, u64)> {
         self.entries.iter().filter_map(|(path, entry)| match entry {
             Entry::File { from, len, digest, .. } => {
                 Some((path.as_str(), digest.to_hex().to_string(), from.as_path(), *len))
@@ -115,7 +115,7 @@ impl Release {
     }
 
     /// The contents of its files by digest, with where each is and how long it is.
-    pub(crate) fn contents(&self) -> BTreeMap<String, (PathBuf, u64)> {
+    pub fn contents(&self) -> BTreeMap<String, (PathBuf, u64)> {
         self.files().map(|(_, digest, from, len)| (digest, (from.to_owned(), len))).collect()
     }
 }

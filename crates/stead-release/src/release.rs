@@ -21,9 +21,9 @@ use std::time::{Duration, SystemTime};
 use stead_core::plan::Digest;
 
 /// The most files, folders and links a release may hold.
-pub(crate) const ENTRIES_MAX: usize = 100_000;
+pub const ENTRIES_MAX: usize = 100_000;
 /// The most folders one in another.
-pub(crate) const DEPTH_MAX: usize = 64;
+pub const DEPTH_MAX: usize = 64;
 /// How old a half-packed release is before it counts as left behind.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
@@ -34,7 +34,7 @@ const COPY_LEN: usize = 128 << 10;
 
 /// Why files cannot become a release.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PackError {
+pub enum PackError {
     #[error("`{0}` changed while it was packed")]
     Changed(PathBuf),
     #[error("two files would both be `{0}`")]
@@ -59,7 +59,7 @@ pub(crate) enum PackError {
 
 impl PackError {
     /// Whether what the fleet file names is at fault, not the place it should go to.
-    pub(crate) fn is_about_the_files(&self) -> bool {
+    pub fn is_about_the_files(&self) -> bool {
         match self {
             Self::Changed(_)
             | Self::Clash(_)
@@ -75,7 +75,7 @@ impl PackError {
     }
 
     /// What may help; `field` is the one of the fleet file that names the files.
-    pub(crate) fn try_this(&self, field: &str) -> Option<String> {
+    pub fn try_this(&self, field: &str) -> Option<String> {
         let text = match self {
             Self::Changed(_) => "do it again once nothing writes there".into(),
             Self::Clash(_) => "give one of them another name, or put both into folders".into(),
@@ -106,22 +106,22 @@ enum Entry {
 
 /// A file or folder that is to be in a release.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Source {
-    pub(crate) path: PathBuf,
+pub struct Source {
+    pub path: PathBuf,
     /// What it is called in the release: one plain part of a path.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 /// What a release holds, read from the files it is made of.
 #[derive(Debug)]
-pub(crate) struct Release {
+pub struct Release {
     entries: BTreeMap<String, Entry>,
     digest: Digest,
 }
 
 impl Release {
     /// Reads these files, and folders with everything in them.
-    pub(crate) fn read(sources: &[Source]) -> Result<Self, PackError> {
+    pub fn read(sources: &[Source]) -> Result<Self, PackError> {
         let mut reader = Reader { entries: BTreeMap::new(), chunk: vec![0; COPY_LEN] };
         for Source { path, name } in sources {
             if reader.entries.contains_key(name) {
@@ -135,13 +135,22 @@ impl Release {
         Ok(Self { entries: reader.entries, digest })
     }
 
+    /// Whether what stands in a folder is the release of this digest, content for content.
+    pub fn stands(folder: &Path, digest: &Digest) -> Result<bool, PackError> {
+        let mut reader = Reader { entries: BTreeMap::new(), chunk: vec![0; COPY_LEN] };
+        reader.take_all(folder, None, 0)?;
+        let there = Self { digest: name_of(&reader.entries), entries: reader.entries };
+        // Two modes may be read as one; they must be exact here.
+        Ok(there.digest == *digest && there.is_at(folder))
+    }
+
     /// The digest that names it.
-    pub(crate) fn digest(&self) -> &Digest {
+    pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
     /// Bytes of all its files.
-    pub(crate) fn len_bytes(&self) -> u64 {
+    pub fn len_bytes(&self) -> u64 {
         let len = |entry: &Entry| match entry {
             Entry::File { len, .. } => *len,
             Entry::Folder | Entry::Link { .. } => 0,
@@ -150,12 +159,12 @@ impl Release {
     }
 
     /// Whether it stands in this folder under its digest.
-    pub(crate) fn is_in(&self, releases: &Path) -> bool {
+    pub fn is_in(&self, releases: &Path) -> bool {
         self.is_at(&releases.join(self.digest.as_str()))
     }
 
     /// Puts it into this folder under its digest, whole or not at all; `false` if it was there.
-    pub(crate) fn pack(&self, releases: &Path) -> Result<bool, PackError> {
+    pub fn pack(&self, releases: &Path) -> Result<bool, PackError> {
         let place = releases.join(self.digest.as_str());
         if self.is_at(&place) {
             return Ok(false);
@@ -269,15 +278,22 @@ impl Reader {
             self.entries.insert(name, entry);
         } else if kind.is_dir() {
             self.entries.insert(name.clone(), Entry::Folder);
-            for item in fs::read_dir(from).map_err(|error| read_error(from, error))? {
-                let item = item.map_err(|error| read_error(from, error))?;
-                let path = item.path();
-                let kind = item.metadata().map_err(|error| read_error(&path, error))?;
-                let name = format!("{name}/{}", utf8(&item.file_name(), &path)?);
-                self.take(&path, name, &kind, depth + 1)?;
-            }
+            self.take_all(from, Some(&name), depth + 1)?;
         } else {
             return Err(PackError::Special(from.into()));
+        }
+        Ok(())
+    }
+
+    /// Everything in a folder, which has this name in the release, or is it.
+    fn take_all(&mut self, from: &Path, name: Option<&str>, depth: usize) -> Result<(), PackError> {
+        for item in fs::read_dir(from).map_err(|error| read_error(from, error))? {
+            let item = item.map_err(|error| read_error(from, error))?;
+            let path = item.path();
+            let kind = item.metadata().map_err(|error| read_error(&path, error))?;
+            let own = utf8(&item.file_name(), &path)?;
+            let name = name.map_or_else(|| own.clone(), |name| format!("{name}/{own}"));
+            self.take(&path, name, &kind, depth)?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ const WINDOW_LOG_MAX: u32 = 30;
 
 /// Why what came is not a content.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RestoreError {
+pub enum RestoreError {
     #[error("it is not what was compressed")]
     Damaged(#[source] io::Error),
     #[error("it is not {0} bytes long")]
@@ -27,7 +27,7 @@ pub(crate) enum RestoreError {
 }
 
 /// Compresses a content, for an end that has the base.
-pub(crate) fn compress(content: &[u8], base: Option<&[u8]>) -> io::Result<Vec<u8>> {
+pub fn compress(content: &[u8], base: Option<&[u8]>) -> io::Result<Vec<u8>> {
     let mut compressed = Vec::new();
     let mut encoder = match base {
         Some(base) => {
@@ -45,11 +45,7 @@ pub(crate) fn compress(content: &[u8], base: Option<&[u8]>) -> io::Result<Vec<u8
 }
 
 /// The content of this length. Whatever was sent, no more memory than that is filled.
-pub(crate) fn restore(
-    compressed: &[u8],
-    base: Option<&[u8]>,
-    len: u64,
-) -> Result<Vec<u8>, RestoreError> {
+pub fn restore(compressed: &[u8], base: Option<&[u8]>, len: u64) -> Result<Vec<u8>, RestoreError> {
     let mut decoder = match base {
         Some(base) => Decoder::with_ref_prefix(compressed, base),
         None => Decoder::with_buffer(compressed),

@@ -1,0 +1,8 @@
+//! What is brought to hosts: releases, patches of their files, and signatures.
+//!
+//! It knows nothing of hosts, agents and connections: bytes and folders come in, bytes and folders
+//! go out.
+
+pub mod patch;
+pub mod release;
+pub mod sign;
