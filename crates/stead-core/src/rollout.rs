@@ -10,6 +10,7 @@
 //! and whatever it takes it may be asked again. Nothing that an operator believes is needed for a
 //! host to be safe: a switch that nobody commits is taken back by the host itself.
 
+mod compare;
 mod host;
 mod memory;
 mod operator;
@@ -17,6 +18,7 @@ mod resume;
 mod waves;
 
 pub use crate::names::RolloutId;
+pub use compare::{Errors, Seen, worse};
 pub use host::{
     Held, HostAsk, HostAskWhat, HostDo, HostRefusal, HostRollout, HostStage, epoch_above,
 };

@@ -125,6 +125,7 @@ fn rollout(raw: &RawRollout) -> Rollout {
         wave: raw.wave.value().map(|wave| wave.0),
         max_unavailable: raw.max_unavailable.value().map(|n| count(n.0)),
         max_unreachable: raw.max_unreachable.value().map(|n| count(n.0)),
+        compare: raw.compare.value().copied(),
         bake: raw.bake.value().map(|it| it.0),
         ready_within: raw.ready_within.value().map(|it| it.0),
         commit_within: raw.commit_within.value().map(|it| it.0),

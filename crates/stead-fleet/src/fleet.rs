@@ -229,6 +229,7 @@ pub struct Rollout {
     pub max_unavailable: Option<usize>,
     pub max_unreachable: Option<usize>,
     pub bake: Option<Duration>,
+    pub compare: Option<bool>,
     pub ready_within: Option<Duration>,
     pub commit_within: Option<Duration>,
 }

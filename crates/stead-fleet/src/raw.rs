@@ -71,6 +71,9 @@ table! {
         /// How long everything must have been well on a host before the next wave; `10s` if it is
         /// left out.
         bake: Lasting<0>,
+        /// Whether to fail where a fresh run has far more memory, CPU or errors than the one before
+        /// it on the host had; true if it is left out.
+        compare: bool,
         /// How long everything may take to be ready on a host; `60s` if it is left out.
         ready_within: Lasting<READY_WITHIN_MIN_MS>,
         /// After which time without a word from the operator a host takes a switch back by itself;

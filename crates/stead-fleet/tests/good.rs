@@ -53,6 +53,7 @@ fn the_pace_of_rollouts_and_the_key_are_read_as_written() {
     let rollout = fleet.rollout();
     assert_eq!((rollout.canary, rollout.wave), (Some(2), Some(Wave::Percent(50))));
     assert_eq!((rollout.max_unavailable, rollout.max_unreachable), (Some(3), Some(1)));
+    assert_eq!(rollout.compare, Some(false));
     let times = [rollout.bake, rollout.ready_within, rollout.commit_within];
     assert_eq!(times, [30, 90, 300].map(|secs| Some(Duration::from_secs(secs))));
     assert_eq!(fleet.signing_key(), Some("keys/deploy.key"));

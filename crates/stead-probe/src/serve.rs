@@ -4,7 +4,9 @@
 //! `healthz-fails-after=MS`, `crash-after=MS`, `cut` (end at once on TERM), `notify`,
 //! `watchdog-for=MS` (say that it is well, for so long), `hang-health`, `flood-health`,
 //! `drain=MS` (the longest time after TERM), `accept-when-ready` (take no connection before),
-//! `public` (at every address of the machine), `say=TEXT`.
+//! `public` (at every address of the machine), `say=TEXT`, `leak=MIB` (so much more in each second),
+//! `errors=N` (so many lines that tell of one in each second), `spin=N` (so many threads that only
+//! use the CPU).
 //!
 //! `GET /healthz` tells whether it is ready; any other path is answered with the pid and the text.
 
@@ -65,6 +67,7 @@ pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
         stopping,
         connections: AtomicUsize::new(0),
     });
+    go_wrong(&server);
     let listener = listener(&server)?;
     listener.set_nonblocking(true)?;
     let mut told_ready = !server.has("notify");
@@ -107,6 +110,34 @@ pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(LOOK_EVERY),
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Begins what makes it worse, all the while that it serves.
+fn go_wrong(server: &Server) {
+    if let Some(mib) = server.value("leak") {
+        thread::spawn(move || {
+            let mut lost = Vec::new();
+            loop {
+                lost.push(vec![1_u8; usize::try_from(mib << 20).unwrap_or(0)]);
+                thread::sleep(Duration::from_secs(1));
+            }
+        });
+    }
+    if let Some(n) = server.value("errors").filter(|n| *n > 0) {
+        thread::spawn(move || {
+            loop {
+                eprintln!("ERROR nothing answers");
+                thread::sleep(Duration::from_secs(1) / u32::try_from(n).unwrap_or(u32::MAX));
+            }
+        });
+    }
+    for _ in 0..server.value("spin").unwrap_or(0) {
+        thread::spawn(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
     }
 }
 

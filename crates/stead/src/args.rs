@@ -184,6 +184,11 @@ pub(crate) struct PaceArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     bake: Option<Duration>,
 
+    /// Whether to fail where a fresh run has far more memory, CPU or errors than the one before it
+    /// on the host had [default: true]
+    #[arg(long, value_name = "BOOL")]
+    compare: Option<bool>,
+
     /// How long everything may take to be ready on a host [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     ready_within: Option<Duration>,
@@ -194,6 +199,11 @@ pub(crate) struct PaceArgs {
 }
 
 impl PaceArgs {
+    /// Whether fresh runs are held against those before.
+    pub(crate) fn compares(&self, file: &Rollout) -> bool {
+        self.compare.or(file.compare).unwrap_or(true)
+    }
+
     /// The pace, by what was said here, else in the file, else by what is usual.
     pub(crate) fn over(&self, file: &Rollout) -> Pace {
         let secs = Duration::from_secs;

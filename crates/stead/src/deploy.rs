@@ -11,6 +11,7 @@
 //! is never needed for that: a host takes back by itself what nobody commits, and another operator
 //! can go on by what the hosts hold.
 
+mod compare;
 mod gate;
 mod host;
 mod resume;
@@ -81,10 +82,11 @@ async fn anew(
         loaded.push(host.with(fleet.plan(&digests.collect()), Arc::clone(&parts), own));
     }
     let pace = args.pace.over(file.fleet.rollout());
+    let compares = args.pace.compares(file.fleet.rollout());
     let (hosts, lost) = interrupts.or(connect(ctx, loaded, pace.unreachable_max)).await?;
     let names = hosts.iter().map(|host| &host.name).chain(lost.keys());
     let about = about("deploy".into(), names.map(ToString::to_string).collect(), &args.file);
-    let rollout = Rollout { hosts, lost, about, pace, key, resumed: None };
+    let rollout = Rollout { hosts, lost, about, pace, key, compares, resumed: None };
     rollout.carry_out(ctx, interrupts).await
 }
 

@@ -17,6 +17,7 @@ use stead_wire::ship::{self, AgentMade, Offer, Wanted};
 
 use crate::client::Client;
 use crate::crash::Crash;
+use crate::deploy::compare::Compare;
 use crate::deploy::gate::Gate;
 use crate::deploy::sent::Outbox;
 use crate::failure::{Failure, FleetFailure};
@@ -44,6 +45,8 @@ pub(super) struct Operator {
     /// A switch that is not committed for so long is taken back.
     pub(super) commit_within: Duration,
     pub(super) key: Option<SigningKey>,
+    /// Fresh runs are held against those before.
+    pub(super) compares: bool,
 }
 
 /// A host that could not be connected.
@@ -64,6 +67,7 @@ pub(super) struct Host {
     /// Why the last errand failed, if one did.
     pub(super) failure: Option<Failure>,
     gate: Option<Gate>,
+    compare: Option<Compare>,
     /// The programs of stead were brought there.
     pub(super) were_put: bool,
     /// Bytes of contents that went there.
@@ -97,6 +101,7 @@ impl Host {
             rank: 0,
             failure: None,
             gate: None,
+            compare: None,
             were_put: false,
             way,
             kit,
@@ -232,6 +237,8 @@ impl Host {
         let before: Status = self.get("/v1/status").await?;
         let taken = self.ask(HostAskWhat::Switch).await?;
         self.watch(&before).await?;
+        let compares = self.operator.as_ref().is_some_and(|operator| operator.compares);
+        self.compare = compares.then(|| Compare::new(&before));
         Ok(taken)
     }
 
@@ -240,6 +247,7 @@ impl Host {
         let taken = self.ask(HostAskWhat::Revert { why }).await?;
         let now: Status = self.get("/v1/status").await?;
         self.watch(&now).await?;
+        self.compare = None;
         Ok(taken)
     }
 
@@ -254,7 +262,12 @@ impl Host {
         let status: Status = self.get("/v1/status").await?;
         // Without a plan there is nothing that could fail.
         let gated = self.gate.as_mut().map_or(Gated::Passed, |gate| gate.look(&status));
-        Ok(Answer::Looked(gated))
+        let client = self.client().await?;
+        let worse = match (&gated, &mut self.compare) {
+            (Gated::Passed, Some(compare)) => compare.look(&client, &status).await?,
+            (Gated::Passed | Gated::Failed(_) | Gated::Pending(_), _) => None,
+        };
+        Ok(Answer::Looked(worse.map_or(gated, Gated::Failed)))
     }
 
     /// Brings there what the host lacks, and the plan.

@@ -47,7 +47,8 @@ pub(super) async fn resume(
     // What is gone on with was signed when it was staged.
     let (lost, key, resumed) = (BTreeMap::new(), None, Some(id));
     let pace = args.pace.over(file.fleet.rollout());
-    let rollout = Rollout { hosts, lost, about, pace, key, resumed };
+    let compares = args.pace.compares(file.fleet.rollout());
+    let rollout = Rollout { hosts, lost, about, pace, key, compares, resumed };
     rollout.carry_out(ctx, interrupts).await
 }
 

@@ -63,7 +63,9 @@ pub(crate) async fn rollback(
     let about = about(format!("rollback of {}", args.service), names, &args.file);
     let (lost, key, resumed) = (BTreeMap::new(), file.signing_key()?, None);
     let pace = args.pace.over(file.fleet.rollout());
-    let rollout = Rollout { hosts: back, lost, about, pace, key, resumed };
+    // Whatever the way back is like, it is wanted.
+    let compares = false;
+    let rollout = Rollout { hosts: back, lost, about, pace, key, compares, resumed };
     rollout.carry_out(ctx, interrupts).await
 }
 

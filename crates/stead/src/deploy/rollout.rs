@@ -49,6 +49,8 @@ pub(super) struct Rollout {
     pub(super) pace: Pace,
     /// Signs the plans.
     pub(super) key: Option<SigningKey>,
+    /// Fresh runs are held against those before.
+    pub(super) compares: bool,
     /// The rollout that another operator had begun, if it is gone on with.
     pub(super) resumed: Option<RolloutId>,
 }
@@ -116,8 +118,8 @@ impl Rollout {
         let new_id = || format!("r{epoch}").parse().expect("a letter and digits are a name");
         let id = self.resumed.unwrap_or_else(new_id);
         let commit_within = self.pace.commit_within;
-        let (about, key) = (self.about, self.key);
-        let operator = Arc::new(Operator { id, epoch, who, about, commit_within, key });
+        let (about, key, compares) = (self.about, self.key, self.compares);
+        let operator = Arc::new(Operator { id, epoch, who, about, commit_within, key, compares });
         let mut seats: Vec<Seat> = Vec::new();
         let mut served = Vec::new();
         for mut host in self.hosts {

@@ -144,3 +144,25 @@ fn a_full_disk_refuses_the_release_and_the_host_serves_on() {
     fleet.deploy(0, &[]);
     fleet.all_serve("v2");
 }
+
+#[test]
+fn a_release_that_is_far_worse_than_the_one_before_is_brought_back_in_the_bake() {
+    let Some(fleet) = Fleet::get("worse", 2) else { return };
+    fleet.release("v1", GOOD);
+    fleet.deploy(0, &[]);
+    let bad = [
+        ("leaks", "\"leak=40\"", "of memory, where the old had"),
+        ("spins", "\"spin=2\"", "cores, where the old used"),
+        ("errs", "\"errors=20\"", "logs errors,"),
+    ];
+    for (version, option, why) in bad {
+        fleet.release(version, &format!(", {option}"));
+        let said = fleet.ends(5, &["deploy", "--bake", "20s"]);
+        assert!(said.contains(why) && said.contains("it is as it was"), "{said}");
+        assert_eq!(fleet.served(), vec![Some("v1".to_owned()); 2], "{said}");
+    }
+    // Control: nothing else holds it back.
+    fleet.release("errs", ", \"errors=20\"");
+    fleet.ends(0, &["deploy", "--bake", "3s", "--wave", "100%", "--compare", "false"]);
+    fleet.all_serve("errs");
+}
