@@ -6,3 +6,4 @@
 pub mod patch;
 pub mod release;
 pub mod sign;
+pub mod store;
