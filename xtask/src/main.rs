@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod generated;
 mod packages;
 mod process;
@@ -32,6 +33,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Everything that needs no test run: format, tidy, clippy, fresh documents
     Check,
+    /// Try what comes from outside in any shape, for a bounded time
+    Fuzz(fuzz::Fuzz),
     /// Write docs/openapi.json from the code, or compare it
     Openapi(generated::Freshness),
     /// Build both binaries optimised and run `stead`
@@ -57,6 +60,7 @@ fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Bench(bench) => bench::run(&bench),
         Chore::Check => check::run(),
+        Chore::Fuzz(fuzz) => fuzz::run(&fuzz),
         Chore::Openapi(freshness) => generated::OPENAPI.refresh(freshness),
         Chore::Run(run) => run::run(&run),
         Chore::Schema(freshness) => generated::SCHEMA.refresh(freshness),

@@ -4,9 +4,9 @@
 //! `healthz-fails-after=MS`, `crash-after=MS`, `cut` (end at once on TERM), `notify`,
 //! `watchdog-for=MS` (say that it is well, for so long), `hang-health`, `flood-health`,
 //! `drain=MS` (the longest time after TERM), `accept-when-ready` (take no connection before),
-//! `public` (at every address of the machine), `say=TEXT`, `leak=MIB` (so much more in each second),
-//! `errors=N` (so many lines that tell of one in each second), `spin=N` (so many threads that only
-//! use the CPU).
+//! `public` (at every address of the machine), `say=TEXT`, `leak=MIB` (so much more in each
+//! second), `errors=N` (so many lines that tell of one in each second), `spin=N` (so many threads
+//! that only use the CPU).
 //!
 //! `GET /healthz` tells whether it is ready; any other path is answered with the pid and the text.
 

@@ -87,9 +87,10 @@ impl Release {
                 }
                 Line::File { mode, len, digest } => {
                     len_left = len_left.checked_sub(len).ok_or(ManifestError::TooLong)?;
-                    let from = contents.join(&digest);
                     let digest = blake3::Hash::from_hex(&digest);
                     let digest = digest.map_err(|_| ManifestError::Digest(path.clone()))?;
+                    // However it was written there, it is found by the one way to write it.
+                    let from = contents.join(digest.to_hex().as_str());
                     Entry::File { from, mode, len, digest }
                 }
                 Line::Folder => Entry::Folder,
@@ -195,6 +196,15 @@ mod tests {
             assert!(refusal(&json!({ "a": file(mode) })).contains("mode"), "{mode:o}");
         }
         assert!(Release::of_manifest(&json!({ "a": file(0o555) }), Path::new("/")).is_ok());
+    }
+
+    #[test]
+    fn a_digest_is_the_same_in_capitals() {
+        let of = |digest: &str| {
+            let file = json!({"kind": "file", "mode": 0o444, "len": 1, "digest": digest});
+            Release::of_manifest(&json!({ "a": file }), Path::new("/in")).unwrap().contents()
+        };
+        assert_eq!(of(&"AB".repeat(32)), of(&"ab".repeat(32)));
     }
 
     #[test]
