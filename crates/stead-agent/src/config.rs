@@ -206,7 +206,8 @@ mod tests {
         let spec = Spec { config: Some(digest(c)), ..spec(&["/bin/true"]) };
         let places =
             Places { config: "", data: "", kit: "", ports: &spec.ports, release: "", tmp: "" };
-        let host = HostSide { places, account: None, env: BTreeMap::new(), isolates: false };
+        let host =
+            HostSide { places, account: None, env: BTreeMap::new(), isolates: false, secrets: "" };
         let launch = launch(name, &spec, host);
         fs::create_dir_all(layout.instance(name)).unwrap();
         let bytes = file::encode(LAUNCH_FORMAT, &launch);

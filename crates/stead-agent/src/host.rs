@@ -99,6 +99,7 @@ fn wanted(
             env: environment(spec, whom.user.as_deref(), &data, inherited),
             account: whom.account,
             isolates: stead_proc::is_root(),
+            secrets: &layout.secrets().to_string_lossy(),
         },
     );
     let front_port = front_port(spec);

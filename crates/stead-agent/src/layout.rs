@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use stead_core::launch::Account;
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
+use stead_release::secret::SECRETS;
 use stead_release::sign::TRUSTED_KEYS;
 use stead_wire::journal::Stream;
 
@@ -63,6 +64,11 @@ impl Layout {
 
     pub(crate) fn trusted_keys(&self) -> PathBuf {
         self.root.join(TRUSTED_KEYS)
+    }
+
+    /// The folder with the values of secrets.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.root.join(SECRETS)
     }
 
     pub(crate) fn accounts(&self) -> PathBuf {

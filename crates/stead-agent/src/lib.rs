@@ -43,6 +43,7 @@ mod plan_change;
 mod preflight;
 mod probe;
 mod rollout;
+mod secrets;
 mod shutdown;
 mod start;
 mod status;

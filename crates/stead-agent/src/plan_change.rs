@@ -276,7 +276,8 @@ fn bad_plan(plan: &Plan, instances_max: usize) -> Option<Refusal> {
             return Some(refuse(format!("`{name}` has nothing to run")));
         }
         let is_bad = |variable: &&String| variable.is_empty() || variable.contains(['=', '\0']);
-        if let Some(variable) = spec.env.keys().chain(&spec.inherit).find(is_bad) {
+        let variables = spec.env.keys().chain(spec.secrets.keys()).chain(&spec.inherit);
+        if let Some(variable) = variables.into_iter().find(is_bad) {
             return Some(refuse(format!("`{name}` has a variable of the bad name {variable:?}")));
         }
         needs.entry(name.service().clone()).or_default().extend(spec.needs.iter().cloned());

@@ -29,6 +29,10 @@ pub struct Launch {
     pub directory: String,
     /// The whole environment of a run, but for the names stead adds itself.
     pub env: BTreeMap<String, String>,
+    /// Variables whose values are read when a run begins, with the absolute paths of the files
+    /// that hold them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub secrets: BTreeMap<String, String>,
     /// Whom it runs as; `None` for whoever the keeper is.
     pub account: Option<Account>,
     pub umask: Umask,
@@ -184,6 +188,8 @@ pub struct HostSide<'a> {
     pub env: BTreeMap<String, String>,
     /// Whether runs are isolated: the host may.
     pub isolates: bool,
+    /// The folder with the values of secrets.
+    pub secrets: &'a str,
 }
 
 /// Fills in the host's side of a spec.
@@ -203,6 +209,7 @@ pub fn launch(instance: &InstanceName, spec: &Spec, host: HostSide<'_>) -> Launc
     let live = spec.live.as_ref();
     let startup = spec.startup.as_ref().map(|startup| &startup.probe.check);
     let watchdog = live.filter(|live| live.check == Check::Notify).map(|live| live.timeout);
+    let secret = |id: &Digest| format!("{}/{}", host.secrets, id.as_str());
     Launch {
         instance: instance.clone(),
         release: spec.release.clone(),
@@ -212,6 +219,7 @@ pub fn launch(instance: &InstanceName, spec: &Spec, host: HostSide<'_>) -> Launc
             .as_ref()
             .map_or_else(default_directory, |text| text.fill(&places)),
         env: first.env(),
+        secrets: spec.secrets.iter().map(|(name, it)| (name.clone(), secret(&it.id))).collect(),
         umask: spec.umask,
         new_privileges: spec.new_privileges,
         restart: spec.restart,
@@ -400,7 +408,7 @@ mod tests {
             tmp: "/tmp/a.0",
         };
         let env = BTreeMap::from([("PATH".into(), "/bin".into())]);
-        let host = HostSide { places, account: None, env, isolates: true };
+        let host = HostSide { places, account: None, env, isolates: true, secrets: "/s" };
         launch(&"a.0".parse().unwrap(), spec, host)
     }
 

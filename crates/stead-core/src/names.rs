@@ -95,6 +95,10 @@ name! {
     RolloutId
 }
 name! {
+    /// The name of a secret, by the rule of [`FleetName`].
+    SecretName
+}
+name! {
     /// The name of a service, by the rule of [`FleetName`].
     ///
     /// It becomes a file name, a cgroup name, a systemd unit name and a Windows service name, so

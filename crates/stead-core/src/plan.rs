@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{FleetName, HostName, InstanceName, ServiceName};
+use crate::names::{FleetName, HostName, InstanceName, SecretName, ServiceName};
 use crate::sandbox::Sandbox;
 use crate::schedule::Schedule;
 use crate::signal::Signal;
@@ -39,6 +39,9 @@ pub struct Spec {
     /// Where it starts; the release's folder if there is one, else `{data}`.
     pub directory: Option<Template>,
     pub env: BTreeMap<String, Template>,
+    /// Variables whose values the plan does not hold, but only names.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub secrets: BTreeMap<String, SecretRef>,
     /// Names of variables taken over from the agent's own environment.
     pub inherit: Vec<String>,
     /// `None`: an account of the service's own when the agent is root, else the agent's.
@@ -89,6 +92,7 @@ impl Spec {
             release: None,
             directory: None,
             env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             inherit: Vec::new(),
             user: None,
             group: None,
@@ -113,6 +117,15 @@ impl Spec {
             fronted: None,
         }
     }
+}
+
+/// A value that the host has apart from its plan.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SecretRef {
+    /// What the fleet file calls it.
+    pub name: SecretName,
+    /// Another one for each value; who knows it has a costly guess at the value at best.
+    pub id: Digest,
 }
 
 /// The front of a service: where its connections come from.

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stead_core::names::{FleetName, HostName, ServiceName};
+use stead_core::names::{FleetName, HostName, SecretName, ServiceName};
 use toml::de::{DeTable, DeValue};
 
 use crate::across;
 use crate::fleet::{Address, Fleet, Host, Os, Rollout, Service};
+use crate::leaf::EnvName;
 use crate::problem::{Problem, Problems, quoted};
-use crate::raw::{RawFleet, RawHost, RawRollout, RawService};
+use crate::raw::{RawFleet, RawHost, RawRollout, RawSecret, RawService};
 use crate::read::{At, Entry, Field, Named, Node, Read, Reader};
+use crate::secret::{self, EnvValue, SecretSource};
 use crate::service;
 use crate::syntax;
 
@@ -19,6 +21,8 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 pub const HOSTS_MAX: usize = 500;
 /// The most services of a fleet.
 pub const SERVICES_MAX: usize = 500;
+/// The most secrets of a fleet.
+pub const SECRETS_MAX: usize = 500;
 
 pub(crate) fn fleet_of_bytes(bytes: &[u8], here: Os) -> Result<Fleet, Problems> {
     match std::str::from_utf8(bytes) {
@@ -99,6 +103,7 @@ fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> 
     across::ports(&written, reader);
     across::fronts(&written, reader);
     across::instances(&written, reader);
+    let secrets = secrets(&raw.secret, &written, reader);
     let services: Vec<Option<Service>> = written
         .into_iter()
         .map(|written| {
@@ -114,8 +119,35 @@ fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> 
         signing_key: raw.signing_key.value().map(|path| path.0.clone()),
         rollout: raw.rollout.value().map(rollout).unwrap_or_default(),
         hosts,
+        secrets,
         services: services.into_iter().map(|service| (service.name.clone(), service)).collect(),
     })
+}
+
+/// The secrets with their sources. Every one that a service names must be there.
+fn secrets(
+    raw: &Field<Named<SecretName, RawSecret>>,
+    written: &[Written<'_>],
+    reader: &mut Reader<'_>,
+) -> BTreeMap<SecretName, SecretSource> {
+    let entries = raw.value().map_or(&[][..], |Named(entries)| entries);
+    too_many(entries, SECRETS_MAX, "secrets", reader);
+    let source = |entry: &Entry<SecretName, RawSecret>| {
+        Some((entry.key.value.clone(), secret::source(entry, reader)?))
+    };
+    let secrets = entries.iter().take(SECRETS_MAX).filter_map(source).collect();
+    for service in written {
+        let variants = [service.raw.linux.value(), service.raw.windows.value()];
+        let envs = variants.into_iter().flatten().map(|own| &own.env).chain([&service.raw.env]);
+        let entries = envs.filter_map(Field::value).flat_map(|Named(entries)| entries);
+        let variable = |entry: &'_ Entry<EnvName, EnvValue>| -> Option<(EnvName, EnvValue)> {
+            Some((entry.key.value.clone(), entry.value.as_ref()?.value.clone()))
+        };
+        let variables: Vec<_> = entries.filter_map(variable).collect();
+        let variables = variables.iter().map(|(name, value)| (name, value));
+        secret::check_known(variables, raw, reader);
+    }
+    secrets
 }
 
 fn rollout(raw: &RawRollout) -> Rollout {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stead_core::plan::{
-    Check, Digest, Enforce, Limits, LogLimits, Probe, Reload, Restart, Spec, Stop, StopHow, Umask,
-    When,
+    Check, Digest, Enforce, Limits, LogLimits, Probe, Reload, Restart, SecretRef, Spec, Stop,
+    StopHow, Umask, When,
 };
 use stead_core::reconcile::FieldChange;
 use stead_core::schedule::{Overlap, Schedule, Times};
@@ -77,6 +77,7 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
         release,
         directory,
         env,
+        secrets,
         inherit,
         user,
         group,
@@ -132,15 +133,28 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
     }
     fields.insert("config".into(), digest(config.as_ref()));
     fields.insert("release".into(), digest(release.as_ref()));
-    for (name, value) in env {
-        fields.insert(format!("env.{}", escaped(name)), Shown::variable(name, value));
-    }
+    fields.extend(variables(env, secrets));
     for (name, port) in ports {
         fields.insert(format!("port.{}", escaped(name)), Shown::plain(port));
     }
     fields.extend(restart_fields(restart));
     fields.extend(stop_fields(stop));
     fields
+}
+
+fn variables(
+    env: &BTreeMap<String, Template>,
+    secrets: &BTreeMap<String, SecretRef>,
+) -> Vec<(String, Shown)> {
+    let field = |name: &String| format!("env.{}", escaped(name));
+    let plain = env.iter().map(|(name, value)| (field(name), Shown::variable(name, value)));
+    let secrets = secrets.iter().map(|(name, secret)| {
+        let shown = format!("secret {} ({})", secret.name, secret.id.short());
+        // A text of that form is no secret.
+        let compared = Some(format!("{secret:?}"));
+        (field(name), Shown { compared, shown })
+    });
+    plain.chain(secrets).collect()
 }
 
 fn digest(digest: Option<&Digest>) -> Shown {
@@ -288,7 +302,7 @@ mod tests {
         let text = format!("[service.a]\nrun = [\"/bin/a\"]\n{body}");
         let fleet =
             Fleet::parse(&text).unwrap_or_else(|bad| panic!("{}", bad.render("", &text, false)));
-        let plan = fleet.plan(&fleet.local_host().unwrap(), &BTreeMap::new());
+        let plan = fleet.plan(&fleet.local_host().unwrap(), &BTreeMap::new(), &BTreeMap::new());
         plan.instances.into_values().next().unwrap()
     }
 

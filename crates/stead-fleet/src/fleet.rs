@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stead_core::names::{FleetName, HostName, InstanceName, ServiceName};
+use stead_core::names::{FleetName, HostName, InstanceName, SecretName, ServiceName};
 use stead_core::order::depths;
 use stead_core::plan::{
     Check, Digest, Fronted, Limits, LogLimits, Plan, Probe, Reload, Replace, Requests, Restart,
-    Spec, Startup, Stop, StopHow, Umask,
+    SecretRef, Spec, Startup, Stop, StopHow, Umask,
 };
 use stead_core::rollout::Wave;
 use stead_core::sandbox::Sandbox;
@@ -15,11 +15,12 @@ use stead_core::schedule::Schedule;
 use stead_core::signal::Signal;
 use stead_core::template::Template;
 
-use crate::leaf::{EnvValue, StopSignal};
+use crate::leaf::StopSignal;
 use crate::places::template;
 use crate::problem::Problems;
 use crate::read::Span;
 use crate::sandbox::FleetLoosened;
+use crate::secret::{EnvValue, SecretSource};
 
 /// Everything one fleet file describes. Only [`Fleet::parse`] makes one, so every field holds.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ pub struct Fleet {
     pub(crate) signing_key: Option<String>,
     pub(crate) rollout: Rollout,
     pub(crate) hosts: BTreeMap<HostName, Host>,
+    pub(crate) secrets: BTreeMap<SecretName, SecretSource>,
     pub(crate) services: BTreeMap<ServiceName, Service>,
 }
 
@@ -292,6 +294,13 @@ impl Fleet {
         })
     }
 
+    /// The secrets that services of one host have, with where their values come from.
+    pub fn secrets_on(&self, host: &HostName) -> BTreeMap<&SecretName, &SecretSource> {
+        let programs = self.services_on(host).map(|(_, program)| program);
+        let named = programs.flat_map(|program| program.secrets().map(|(_, name)| name));
+        named.filter_map(|name| self.secrets.get_key_value(name)).collect()
+    }
+
     /// Where a host comes when hosts are changed one after another: those with a lower number
     /// before, since services on others need what runs there.
     pub fn rank(&self, host: &HostName) -> usize {
@@ -302,12 +311,18 @@ impl Fleet {
     }
 
     /// What one host must hold and run. `packed` names the packed files of each service that
-    /// has some, for the system of that host.
+    /// has some, for the system of that host, and `secrets` the values of those that it has.
     ///
     /// # Panics
-    /// If the fleet has no such host, or what a service has was not packed: mistakes of the
-    /// caller, which would otherwise become a plan that ends or breaks services.
-    pub fn plan(&self, host: &HostName, packed: &BTreeMap<ServiceName, Packed>) -> Plan {
+    /// If the fleet has no such host, or what a service has was not packed, or a secret has no
+    /// value: mistakes of the caller, which would otherwise become a plan that ends or breaks
+    /// services.
+    pub fn plan(
+        &self,
+        host: &HostName,
+        packed: &BTreeMap<ServiceName, Packed>,
+        secrets: &BTreeMap<SecretName, Digest>,
+    ) -> Plan {
         assert!(self.hosts.contains_key(host), "the fleet has no host {host}");
         let mut instances = BTreeMap::new();
         for (service, program) in self.services_on(host) {
@@ -322,7 +337,7 @@ impl Fleet {
             };
             for index in 0..service.count {
                 let name = InstanceName::new(service.name.clone(), index);
-                instances.insert(name, service.spec(program, index, packed.clone()));
+                instances.insert(name, service.spec(program, index, packed.clone(), secrets));
             }
             if let Some(front) = &service.front {
                 instances.insert(front.instance(), front.spec(program.stop_timeout));
@@ -385,17 +400,19 @@ impl Service {
         self.programs.get(&os)
     }
 
-    fn spec(&self, program: &Program, index: u32, packed: Packed) -> Spec {
+    fn spec(
+        &self,
+        program: &Program,
+        index: u32,
+        packed: Packed,
+        secrets: &BTreeMap<SecretName, Digest>,
+    ) -> Spec {
         let ports = self.ports_of(index);
         let port = |name: &str| ports.get(name).copied();
         // Which of two ports a run has is known only when it begins.
         let early = |name: &str| port(name).filter(|_| self.front.is_none());
         let fill = |text: &String| template(text, early);
         let fill_all = |texts: &[String]| texts.iter().map(fill).collect::<Vec<_>>();
-        let value = |value: &EnvValue| match value {
-            EnvValue::Number(number) => Template::literal(number),
-            EnvValue::Text(text) => fill(text),
-        };
         let how = match &program.stop_how {
             FleetStop::Hook(hook) => StopHow::Hook(fill_all(hook)),
             FleetStop::Signal(StopSignal::CtrlBreak) => StopHow::CtrlBreak,
@@ -423,7 +440,8 @@ impl Service {
             release: packed.release,
             config: packed.config,
             directory: self.directory.as_ref().map(fill),
-            env: program.env.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
+            env: program.variables(fill),
+            secrets: program.secret_refs(secrets),
             inherit: self.inherit.clone(),
             user: program.user.clone(),
             group: self.group.clone(),
@@ -472,6 +490,32 @@ impl Program {
     /// The command that makes its files, run in the folder of the fleet file.
     pub fn build(&self) -> Option<&str> {
         self.build.as_deref()
+    }
+
+    /// Its variables that are none.
+    fn variables(&self, fill: impl Fn(&String) -> Template) -> BTreeMap<String, Template> {
+        let value = |value: &EnvValue| match value {
+            EnvValue::Number(number) => Some(Template::literal(number)),
+            EnvValue::Secret(_) => None,
+            EnvValue::Text(text) => Some(fill(text)),
+        };
+        self.env.iter().filter_map(|(name, it)| Some((name.clone(), value(it)?))).collect()
+    }
+
+    fn secret_refs(&self, ids: &BTreeMap<SecretName, Digest>) -> BTreeMap<String, SecretRef> {
+        let secret = |name: &SecretName| SecretRef {
+            name: name.clone(),
+            id: ids.get(name).expect("a secret is read before it is planned").clone(),
+        };
+        self.secrets().map(|(variable, name)| (variable.clone(), secret(name))).collect()
+    }
+
+    /// Its variables that are secrets.
+    fn secrets(&self) -> impl Iterator<Item = (&String, &SecretName)> {
+        self.env.iter().filter_map(|(variable, value)| match value {
+            EnvValue::Number(_) | EnvValue::Text(_) => None,
+            EnvValue::Secret(name) => Some((variable, &name.value)),
+        })
     }
 
     /// What its release holds; without any it has no release.

@@ -1,7 +1,7 @@
 //! The single values of a fleet file that are names, words and texts.
 
 use serde_json::{Value, json};
-use stead_core::names::{FleetName, HostName, NAME_LEN_MAX, NameError, ServiceName};
+use stead_core::names::{FleetName, HostName, NAME_LEN_MAX, NameError, SecretName, ServiceName};
 use stead_core::plan::{Enforce, When};
 use stead_core::signal::{SIGNALS, Signal};
 use toml::de::DeValue;
@@ -49,6 +49,7 @@ macro_rules! names {
 names! {
     FleetName, "the name of a fleet", "shop";
     HostName, "the name of a host", "vm1";
+    SecretName, "the name of a secret", "db-password";
     ServiceName, "the name of a service", "orders";
 }
 
@@ -241,46 +242,6 @@ impl FromText for EnvName {
             "type": "string",
             "pattern": format!("^(?!{RESERVED})[^=\\s]{{1,{}}}$", Self::LEN_MAX),
         })
-    }
-}
-
-/// The value of an environment variable.
-#[derive(Clone, Debug)]
-pub(crate) enum EnvValue {
-    /// As written; it holds no places.
-    Number(String),
-    Text(String),
-}
-
-impl Read for EnvValue {
-    fn wanted() -> String {
-        "a text or a number".into()
-    }
-
-    fn example() -> String {
-        "\"info\"".into()
-    }
-
-    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        let as_written = || reader.text.get(node.span.clone()).unwrap_or("").to_owned();
-        match node.value {
-            DeValue::String(_) => Text::read(node, reader).map(|text| Self::Text(text.0)),
-            DeValue::Integer(_) | DeValue::Float(_) => Some(Self::Number(as_written())),
-            DeValue::Boolean(_) | DeValue::Datetime(_) => {
-                let meant = crate::problem::toml_text(&as_written());
-                let because = "a variable is a text, and programs spell this in many ways";
-                reader.refuse(node, because.into(), node.with(&meant));
-                None
-            }
-            DeValue::Array(_) | DeValue::Table(_) => {
-                reader.wrong_type::<Self>(node);
-                None
-            }
-        }
-    }
-
-    fn schema() -> Value {
-        json!({ "type": ["string", "number"] })
     }
 }
 

@@ -23,14 +23,16 @@ mod raw;
 mod read;
 mod sandbox;
 mod schedule;
+mod secret;
 mod service;
 mod suggest;
 mod syntax;
 
 pub use across::INSTANCES_PER_HOST_MAX;
-pub use assemble::{FILE_BYTES_MAX, HOSTS_MAX, SERVICES_MAX};
+pub use assemble::{FILE_BYTES_MAX, HOSTS_MAX, SECRETS_MAX, SERVICES_MAX};
 pub use diff::diff;
 pub use files::Stage;
 pub use fleet::{Address, Fleet, Host, Os, Packed, Program, ReleaseFile, Rollout, Service};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, See};
 pub use raw::{COUNT_MAX, schema};
+pub use secret::SecretSource;

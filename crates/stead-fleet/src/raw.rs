@@ -3,7 +3,7 @@
 //! The doc comments of the fields are their descriptions in the JSON schema.
 
 use serde_json::{Value, json};
-use stead_core::names::{FleetName, HostName, ServiceName};
+use stead_core::names::{FleetName, HostName, SecretName, ServiceName};
 use stead_core::plan::{Enforce, Umask, When};
 use stead_core::sandbox::Capability;
 use stead_core::schedule::Overlap;
@@ -12,13 +12,14 @@ use toml::de::DeValue;
 
 use crate::fleet::{Address, Os};
 use crate::leaf::{
-    Account, Argv, Build, EnvName, EnvValue, FilePath, HostRoot, HttpPath, IpText, LineText,
-    PortName, ReloadSignal, StopSignal, Text,
+    Account, Argv, Build, EnvName, FilePath, HostRoot, HttpPath, IpText, LineText, PortName,
+    ReloadSignal, StopSignal, Text,
 };
 use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size, WaveText};
 use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, table};
 use crate::sandbox::{AbsolutePath, Strictness, SyscallName, TmpKind};
 use crate::schedule::{CronText, ZoneName};
+use crate::secret::{EnvValue, SecretCommand};
 
 /// The most instances of one service on one host.
 pub const COUNT_MAX: i64 = 256;
@@ -50,6 +51,8 @@ table! {
         rollout: RawRollout,
         /// The hosts by name. A file without hosts is about this machine.
         host: Named<HostName, RawHost>,
+        /// The secrets by name, which variables of services are.
+        secret: Named<SecretName, RawSecret>,
         /// The services by name.
         service: Named<ServiceName, RawService>,
     }
@@ -79,6 +82,19 @@ table! {
         /// After which time without a word from the operator a host takes a switch back by itself;
         /// `120s` if it is left out.
         commit_within: Lasting<COMMIT_WITHIN_MIN_MS>,
+    }
+}
+
+table! {
+    /// A value that is in no plan: where the operator's machine gets it from, by exactly one of
+    /// `file`, `command` and `env`. A line end behind it is left out.
+    RawSecret, "a secret", r#"{ command = "pass show shop/db" }"# {
+        /// The file that holds it, from the folder of the fleet file on.
+        file: FilePath,
+        /// A command that prints it, run by the shell in the folder of the fleet file.
+        command: SecretCommand,
+        /// The name of a variable of the operator's environment.
+        env: EnvName,
     }
 }
 
@@ -121,7 +137,8 @@ table! {
         count: Whole<1, COUNT_MAX, 2>,
         /// Ports by name: instance n gets the number plus n.
         port: Named<PortName, Port>,
-        /// Environment variables; their texts may hold the same places as `run`.
+        /// Environment variables; their texts may hold the same places as `run`, and
+        /// `{ secret = "NAME" }` is a secret.
         env: Env,
         /// Names of variables taken over from the environment of the agent.
         inherit: List<EnvName>,

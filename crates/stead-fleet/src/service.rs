@@ -10,12 +10,13 @@ use stead_core::signal::Signal;
 use crate::across::told_once;
 use crate::assemble::Written;
 use crate::fleet::{FleetStop, Os, Program, ReleaseFile, Service};
-use crate::leaf::{Argv, EnvValue, StopSignal, Text};
+use crate::leaf::{Argv, StopSignal, Text};
 use crate::places::Known;
 use crate::problem::{Problem, escaped, quoted};
 use crate::raw::{Env, RawSandbox, RawService, RawStop, RawVariant};
 use crate::read::{At, Field, Named, Reader, Span};
 use crate::sandbox::{AbsolutePath, sandbox};
+use crate::secret::EnvValue;
 
 /// The service; `None` if something is wrong that leaves it without a meaning, which was said.
 pub(crate) fn service(
@@ -239,7 +240,7 @@ impl<'a> Part<'a, '_, '_> {
             let value = entry.value.as_ref()?;
             let path = self.path(&format!("{field}.{}", entry.key.value.0));
             match &value.value {
-                EnvValue::Number(_) => None,
+                EnvValue::Number(_) | EnvValue::Secret(_) => None,
                 EnvValue::Text(text) => Some((path, value.span.clone(), text.as_str())),
             }
         };

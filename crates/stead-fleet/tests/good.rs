@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stead_core::names::{HostName, ServiceName};
+use stead_core::names::{HostName, SecretName, ServiceName};
 use stead_core::plan::{Digest, Plan, Spec, StopHow};
 use stead_core::rollout::Wave;
 use stead_core::template::Places;
@@ -28,7 +28,10 @@ fn plan(fleet: &Fleet, host: &str) -> Plan {
     let packed = Packed { release: digest("ab"), config: digest("cd") };
     let packed: BTreeMap<ServiceName, Packed> =
         fleet.services().map(|service| (service.name().clone(), packed.clone())).collect();
-    fleet.plan(&host.parse().expect("it is a name"), &packed)
+    let host = host.parse().expect("it is a name");
+    let id = |name: &SecretName| (name.clone(), digest("ef").expect("it is one"));
+    let secrets = fleet.secrets_on(&host).into_keys().map(id).collect();
+    fleet.plan(&host, &packed, &secrets)
 }
 
 fn spec<'a>(plan: &'a Plan, instance: &str) -> &'a Spec {

@@ -1,6 +1,7 @@
 //! The limits of a fleet file, from both sides, and files that nobody wrote.
 
 use proptest::prelude::*;
+use stead_core::names::SecretName;
 use stead_fleet::{FILE_BYTES_MAX, Fleet, HOSTS_MAX, PROBLEMS_MAX, Packed, SERVICES_MAX};
 
 fn first_problem(text: &str) -> Option<String> {
@@ -122,7 +123,9 @@ fn survives(bytes: &[u8]) {
             let packed = Packed { release: Some(digest.clone()), config: Some(digest.clone()) };
             let releases = fleet.services().map(|s| (s.name().clone(), packed.clone())).collect();
             for host in fleet.hosts() {
-                let plan = fleet.plan(host.name(), &releases);
+                let id = |name: &SecretName| (name.clone(), digest.clone());
+                let secrets = fleet.secrets_on(host.name()).into_keys().map(id).collect();
+                let plan = fleet.plan(host.name(), &releases, &secrets);
                 let json = serde_json::to_string(&plan).expect("a plan is JSON");
                 let back = serde_json::from_str(&json).expect("a plan reads what it wrote");
                 assert_eq!(plan, back);

@@ -20,6 +20,7 @@ use stead_wire::journal::Lane;
 use crate::limits::{Limiter, Watched};
 use crate::recover::{MARK_VARIABLE, Running, mark_prefix};
 use crate::sandboxes::Sandboxes;
+use crate::secrets::SecretError;
 use crate::sockets::Sockets;
 
 /// One run, from its fork until nothing of it is left.
@@ -95,6 +96,8 @@ pub(crate) enum BeginError {
     Hold(#[source] io::Error),
     #[error("its sandbox could not be prepared: {0}")]
     Sandbox(String),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("it is to be handed {0}, which could not be opened")]
     Socket(String),
     #[error(transparent)]
@@ -175,6 +178,7 @@ fn make(
         (own("STEAD_INSTANCE"), launch.instance.to_string()),
     ];
     env.extend(making.env().iter().map(|(name, value)| (name.clone(), value.clone())));
+    env.extend(crate::secrets::read(launch)?);
     env.extend_from_slice(more);
     let sockets: Vec<BorrowedFd<'_>> =
         if is_main { making.sockets.of(launch).map_err(BeginError::Socket)? } else { Vec::new() };

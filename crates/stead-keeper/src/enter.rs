@@ -15,6 +15,7 @@ use stead_wire::file;
 
 use crate::keeper::{KeepError, LAUNCH_FORMAT};
 use crate::recover::MARK_VARIABLE;
+use crate::secrets::SecretError;
 use crate::{Entered, Options};
 
 /// Why a program could not be run in the place of a run.
@@ -28,6 +29,8 @@ pub(crate) enum EnterError {
     Spawn(#[source] stead_proc::SpawnError),
     #[error(transparent)]
     Exec(stead_proc::ExecFailed),
+    #[error(transparent)]
+    Secret(SecretError),
     #[error("could not wait for it")]
     Wait(#[source] io::Error),
 }
@@ -50,6 +53,7 @@ pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterErr
     env.push(("STEAD_INSTANCE".to_owned(), launch.instance.to_string()));
     env.push(("STEAD_PID".to_owned(), entered.pid.to_string()));
     env.extend(second.map_or(&launch.env, |second| &second.env).clone());
+    env.extend(crate::secrets::read(&launch).map_err(EnterError::Secret)?);
     env.extend(std::env::var("TERM").ok().map(|term| ("TERM".to_owned(), term)));
     let cgroup = Cgroup::of_process(entered.pid);
     let sandbox = crate::sandboxes::prepare(&folder, &launch);

@@ -25,6 +25,7 @@ mod replace;
 mod requests;
 mod retention;
 mod sandboxes;
+mod secrets;
 mod sockets;
 mod state;
 mod times;

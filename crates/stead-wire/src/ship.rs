@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use stead_core::names::{FleetName, SecretName};
+use stead_core::plan::Digest;
 
 /// `POST`: see to it that an agent of the relay's version is there.
 pub const AGENT: &str = "/v1/agent";
@@ -17,6 +19,9 @@ pub const OFFER: &str = "/v1/store/offer";
 pub const CONTENT: &str = "/v1/store/content/";
 /// `PUT` [`Offer`]: put a release together of the contents that have come, for [`Wanted`].
 pub const RELEASE: &str = "/v1/store/release";
+
+/// `PUT` [`SecretOffer`]: a value that plans only name.
+pub const SECRET: &str = "/v1/store/secret";
 
 /// The longest body, in bytes: a content comes in one piece.
 pub const BODY_LEN_MAX: usize = 512 << 20;
@@ -47,6 +52,16 @@ pub struct Offer {
     pub folder: String,
     /// Its kinds of files, modes, lengths and digests by path.
     pub manifest: Value,
+}
+
+/// The value of a secret. There is no `Debug`: nothing could print it by mistake.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct SecretOffer {
+    pub fleet: FleetName,
+    pub name: SecretName,
+    pub value: String,
+    /// What plans know it by.
+    pub id: Digest,
 }
 
 /// What a host lacks of a release.

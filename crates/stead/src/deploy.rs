@@ -38,6 +38,7 @@ use crate::fleet_file::{FleetFile, LocalFleet, Parts};
 use crate::hosts;
 use crate::interrupts::Interrupts;
 use crate::kit::Kit;
+use crate::secrets::Secrets;
 
 use host::{Host, Lost};
 use rollout::Rollout;
@@ -74,12 +75,16 @@ async fn anew(
     let fleets: Vec<_> =
         hosts::used(file).map(|host| LocalFleet { file, host: host.name().clone() }).collect();
     let parts = interrupts.or(build(ctx, &fleets)).await?;
+    let secrets = interrupts.or(Secrets::read(file, fleets.iter().map(|it| &it.host))).await?;
+    let secrets = Arc::new(secrets);
     let mut loaded = Vec::new();
     for (fleet, host) in fleets.iter().zip(all(file, crash)?) {
         let own = fleet.parts().map(|(service, _, part)| (service.name().clone(), part));
         let own: Vec<_> = own.collect();
         let digests = own.iter().map(|key| (key.clone(), parts[key].digest().clone()));
-        loaded.push(host.with(fleet.plan(&digests.collect()), Arc::clone(&parts), own));
+        let plan = fleet.plan(&digests.collect(), &secrets);
+        let host = host.with(plan, Arc::clone(&parts), own);
+        loaded.push(host.with_secrets(Arc::clone(&secrets)));
     }
     let pace = args.pace.over(file.fleet.rollout());
     let compares = args.pace.compares(file.fleet.rollout());

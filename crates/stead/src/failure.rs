@@ -81,6 +81,8 @@ pub(crate) enum Failure {
     RemoteHost { service: String, host: String, address: String },
     #[error("the root `{}` cannot be used", root.display())]
     Root { root: PathBuf, source: io::Error },
+    #[error("the secret `{name}` has no value")]
+    Secret { name: String, why: String },
     #[error("stead cannot begin to work")]
     Runtime { source: io::Error },
     #[error("there is no service or instance `{name}`")]
@@ -113,6 +115,7 @@ impl Failure {
             | Self::Exec { .. }
             | Self::Install { .. }
             | Self::Key { .. }
+            | Self::Secret { .. }
             | Self::KeeperMissing { .. }
             | Self::NoLocalHost
             | Self::OtherFleet { .. }
@@ -147,7 +150,7 @@ impl Failure {
             Self::AgentStart { why, .. } => vec![why.clone()],
             Self::Import { why, .. } | Self::Install { why, .. } => vec![why.clone()],
             Self::Build { command, why, .. } => vec![format!("`{command}` ended with {why}")],
-            Self::Key { why, .. } => vec![why.clone()],
+            Self::Key { why, .. } | Self::Secret { why, .. } => vec![why.clone()],
             Self::KeeperMissing { looked_at } => {
                 vec![format!("`{}` is not a program", looked_at.display())]
             }
@@ -221,6 +224,9 @@ impl Failure {
                 "name the file, `stead up path/to/stead.toml`, or write one"
             }
             Self::Interrupted { hint } => return hint.clone(),
+            Self::Secret { .. } => {
+                "mend its source in the fleet file, or there; nothing was changed"
+            }
             Self::Key { .. } => {
                 "`stead key new FILE` makes one to sign with, and prints the one to trust"
             }
@@ -247,9 +253,7 @@ impl Failure {
                 "`stead deploy` brings it to its hosts; without its `address` it runs here"
             }
             Self::Root { .. } => "name a folder that is yours with `--root DIR`",
-            Self::UnknownName { near: Some(near), .. } => {
-                return Some(format!("`{near}`"));
-            }
+            Self::UnknownName { near: Some(near), .. } => return Some(format!("`{near}`")),
             Self::Agent { .. }
             | Self::AgentAnswer { .. }
             | Self::Exec { .. }

@@ -18,6 +18,7 @@ use crate::keys;
 use crate::names;
 use crate::root;
 use crate::screen::{Paint, Screen, Tone};
+use crate::secrets::Secrets;
 use stead_release::release::{PackError, Release, Source};
 use stead_release::sign::SigningKey;
 
@@ -135,6 +136,11 @@ impl FleetFile {
     /// The key that signs, if the fleet names one.
     pub(crate) fn signing_key(&self) -> Result<Option<SigningKey>, Failure> {
         self.fleet.signing_key().map(|path| keys::read(&self.folder.join(path))).transpose()
+    }
+
+    /// The folder that paths in it are relative to.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Refuses a fleet whose files are not there.
@@ -274,14 +280,14 @@ impl<'a> LocalFleet<'a> {
         Ok(packed)
     }
 
-    /// What this machine must run, given the names of what was packed.
-    pub(crate) fn plan(&self, digests: &Digests) -> Plan {
+    /// What this machine must run, given the names of what was packed, and of secrets.
+    pub(crate) fn plan(&self, digests: &Digests, secrets: &Secrets) -> Plan {
         let mut packed: BTreeMap<ServiceName, Packed> = BTreeMap::new();
         for ((name, part), digest) in digests {
             let packed = packed.entry(name.clone()).or_default();
             *part.of(packed) = Some(digest.clone());
         }
-        self.file.fleet.plan(&self.host, &packed)
+        self.file.fleet.plan(&self.host, &packed, &secrets.ids())
     }
 
     fn pack_failure(

@@ -29,6 +29,7 @@ mod root;
 #[cfg(test)]
 mod samples;
 mod screen;
+mod secrets;
 mod show;
 mod up;
 mod wait;

@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::fleet_file::{Digests, FleetFile, LocalFleet};
 use crate::render;
+use crate::secrets::Secrets;
 use stead_release::release::PackError;
 
 const PLAN_FORMAT: &str = "stead-plan/1";
@@ -62,7 +63,8 @@ pub(crate) async fn plan(ctx: &mut Context, args: PlanArgs) -> Result<(), Failur
     let local = file.local()?;
     file.check_files(Stage::NotBuilt)?;
     let (digests, built_on_up) = digests(&local)?;
-    let next = local.plan(&digests);
+    let secrets = Secrets::read(&file, std::iter::once(&local.host)).await?;
+    let next = local.plan(&digests, &secrets);
     let client = ctx.client()?;
     let asked = current(&client).await?;
     let has_agent = asked.is_some();
@@ -212,7 +214,8 @@ fn launched<'a>(
         release: "{release}",
         tmp: "{tmp}",
     };
-    let host = HostSide { places, account: None, env: BTreeMap::new(), isolates: true };
+    let env = BTreeMap::new();
+    let host = HostSide { places, account: None, env, isolates: true, secrets: "/s" };
     (launch(name, spec, host), ([&spec.user, &spec.group], &spec.inherit))
 }
 
@@ -244,7 +247,7 @@ mod tests {
         let text = format!("name = \"shop\"\n[service.a]\nrun = [\"/bin/a\"]\n{body}");
         let fleet = Fleet::parse(&text);
         let fleet = fleet.unwrap_or_else(|bad| panic!("{}", bad.render("", &text, false)));
-        fleet.plan(&fleet.local_host().unwrap(), &BTreeMap::new())
+        fleet.plan(&fleet.local_host().unwrap(), &BTreeMap::new(), &BTreeMap::new())
     }
 
     #[test]

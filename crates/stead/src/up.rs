@@ -21,6 +21,7 @@ use crate::plan::{current, restarted, stored, without_gap};
 use crate::progress::Progress;
 use crate::render::quantity;
 use crate::root;
+use crate::secrets::Secrets;
 use crate::show;
 use crate::wait::{self, Awaited, Goal, Waited};
 
@@ -44,7 +45,8 @@ pub(crate) async fn up(
     let local = file.local()?;
     let client = ctx.client()?;
     let parts = interrupts.or(prepare(ctx, &client, &local)).await?;
-    let applied = interrupts.or(apply(ctx, &client, &local, &parts)).await?;
+    let secrets = interrupts.or(Secrets::read(&file, std::iter::once(&local.host))).await?;
+    let applied = interrupts.or(apply(ctx, &client, &local, &parts, &secrets)).await?;
     let stops_it = applied.is_ours && !args.detach;
     match attend(ctx, interrupts, &client, &applied, &args).await? {
         Attended::Detached | Attended::TakenDown => Ok(()),
@@ -151,6 +153,7 @@ async fn apply(
     client: &Client,
     local: &LocalFleet<'_>,
     parts: &Parts,
+    secrets: &Secrets,
 ) -> Result<Applied, Failure> {
     let root = client.root();
     root::make(root).map_err(|source| Failure::Root { root: root.into(), source })?;
@@ -158,6 +161,7 @@ async fn apply(
         let (name, len) = (release.digest().short(), quantity::bytes(release.len_bytes()));
         ctx.screen.note(&format!("packed {} as {name} ({len})", part.shown(service)));
     }
+    secrets.put(root)?;
     let state = match current(client).await? {
         Some(state) => state,
         None => {
@@ -168,7 +172,7 @@ async fn apply(
     refuse_other(&state, local, client)?;
     let before: Status = client.get("/v1/status").await?;
     let digests = parts.iter().map(|(part, release)| (part.clone(), release.digest().clone()));
-    let plan = local.plan(&digests.collect());
+    let plan = local.plan(&digests.collect(), secrets);
     let mut awaited =
         Awaited::new(Goal::Up, plan.instances.keys().map(ToString::to_string), &before);
     awaited.may_end = may_end(&plan);

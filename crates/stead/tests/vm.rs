@@ -11,7 +11,7 @@ use serde_json::Value;
 use stead_lab::{Image, Vm, missing_programs, skipped};
 
 /// A machine without KVM, beside other tests, is slow.
-const WITHIN: Duration = Duration::from_secs(90);
+const WITHIN: Duration = Duration::from_secs(240);
 
 /// What a test may add to the agent's unit.
 const OVERRIDES: &str = "/etc/systemd/system/stead-agent.service.d";

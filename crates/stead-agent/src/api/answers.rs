@@ -35,6 +35,7 @@ use crate::logs::Query;
 use crate::message::{Ask, PutRefused};
 use crate::names::select;
 use crate::rollout::RolloutRefused;
+use crate::secrets;
 use crate::status as told;
 use crate::trust::{self, Offered};
 use crate::why as reasons;
@@ -134,7 +135,7 @@ pub(super) async fn put_plan(
 ) -> Result<Json<PlanState>, Refused> {
     let put: Box<PlanPut> = parse(body)?;
     let purpose = Signed::for_generation(put.replaces);
-    must_be_signed(&api, &put.plan, put.signed.as_ref(), purpose).await?;
+    must_be_whole(&api, &put.plan, put.signed.as_ref(), purpose).await?;
     let state = api.ask(|to| Ask::PutPlan { put, to }).await?;
     state.map(Json).map_err(|refused| match refused {
         PutRefused::Bad(refusal) => Refused::new(StatusCode::UNPROCESSABLE_ENTITY, refusal),
@@ -143,9 +144,9 @@ pub(super) async fn put_plan(
     })
 }
 
-/// Refuses a plan that is not signed as it must be here. The keys and what they stand for are
-/// files: that is not for the thread that decides.
-async fn must_be_signed(
+/// Refuses a plan that is not signed as it must be here, or whose secrets are not here. All that is
+/// in files: it is not for the thread that decides.
+async fn must_be_whole(
     api: &Api,
     plan: &Plan,
     signed: Option<&Signed>,
@@ -155,7 +156,8 @@ async fn must_be_signed(
     let (layout, plan, signed) = (api.0.layout.clone(), plan.clone(), signed.cloned());
     let looked = tokio::task::spawn_blocking(move || {
         let (signed, now_has) = (signed.as_ref(), state.plan.as_ref());
-        trust::refuse(&layout, &Offered { plan: &plan, signed, purpose, now_has })
+        let offered = Offered { plan: &plan, signed, purpose, now_has };
+        trust::refuse(&layout, &offered).or_else(|| secrets::lacking(&layout, &plan))
     });
     let refusal = looked.await.unwrap_or_else(|error| {
         let (what, try_this) = ("the plan was not taken", "look at the log of the agent");
@@ -176,7 +178,7 @@ pub(super) async fn ask_rollout(
     let ask: Box<RolloutAsk> = parse(body)?;
     if let Some(staged) = &ask.staged {
         let purpose = Signed::for_epoch(ask.ask.epoch);
-        must_be_signed(&api, &staged.plan, staged.signed.as_ref(), purpose).await?;
+        must_be_whole(&api, &staged.plan, staged.signed.as_ref(), purpose).await?;
     }
     let state = api.ask(|to| Ask::Rollout { ask, to }).await?;
     state.map(Json).map_err(|refused| match refused {

@@ -73,6 +73,7 @@ impl Rig {
             account: None,
             env: BTreeMap::from([("PATH".to_owned(), path)]),
             isolates: false,
+            secrets: "",
         };
         let launch = launch(&"probe.0".parse().unwrap(), &spec, host);
         Self { folder: folder.to_owned(), launch, flags: Vec::new(), keeper: None, remove: true }

@@ -13,7 +13,7 @@ use stead_core::rollout::{
 use stead_release::sign::SigningKey;
 use stead_wire::api::{PlanState, Signed, Status};
 use stead_wire::rollout::{About, ROLLOUT_REFUSED, RolloutAsk, RolloutState, Staged};
-use stead_wire::ship::{self, AgentMade, Offer, Wanted};
+use stead_wire::ship::{self, AgentMade, Offer, SecretOffer, Wanted};
 
 use crate::client::Client;
 use crate::crash::Crash;
@@ -25,6 +25,7 @@ use crate::fleet_file::{Part, Parts};
 use crate::keys;
 use crate::kit::Kit;
 use crate::reach::{Purpose, Reached, Way, reach};
+use crate::secrets::Secrets;
 
 /// An agent that is begun or upgraded may take this long.
 const AGENT_WITHIN: Duration = Duration::from_secs(90);
@@ -84,6 +85,7 @@ pub(super) struct Host {
     parts: Arc<Parts>,
     /// What of `parts` it needs.
     own: Vec<(ServiceName, Part)>,
+    secrets: Arc<Secrets>,
 }
 
 impl Host {
@@ -113,12 +115,18 @@ impl Host {
             plan: None,
             parts: Arc::default(),
             own: Vec::new(),
+            secrets: Arc::default(),
         }
     }
 
     /// The same, with what it is to run and what it needs for that.
     pub(super) fn with(self, plan: Plan, parts: Arc<Parts>, own: Vec<(ServiceName, Part)>) -> Self {
         Self { plan: Some(plan), parts, own, ..self }
+    }
+
+    /// The same, with the values that its plan names.
+    pub(super) fn with_secrets(self, secrets: Arc<Secrets>) -> Self {
+        Self { secrets, ..self }
     }
 
     /// The same, at this place among the others.
@@ -292,14 +300,30 @@ impl Host {
             let put = client.put_bytes(ship::RELEASE, body.into(), RELEASE_WITHIN);
             let _: Wanted = self.crash.around(put).await?;
         }
+        let plan = self.plan.clone().expect("what is staged was planned");
+        self.bring_secrets(&client, &plan).await?;
         let operator = self.operator.clone().expect("a rollout has its operator");
         let (about, within) = (operator.about.clone(), operator.commit_within);
         let commit_within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let plan = self.plan.clone().expect("what is staged was planned");
         let purpose = Signed::for_epoch(operator.epoch);
         let signed = operator.key.as_ref().map(|key| keys::signed(key, &purpose, &plan));
         let staged = Staged { plan, about, commit_within_ms, signed };
         self.ask_with(HostAskWhat::Stage, Some(Box::new(staged))).await
+    }
+
+    async fn bring_secrets(&self, client: &Client, plan: &Plan) -> Result<(), Failure> {
+        let secrets = Arc::clone(&self.secrets);
+        for (name, secret) in secrets.of(plan) {
+            let offer = SecretOffer {
+                fleet: plan.fleet.clone(),
+                name: name.clone(),
+                value: secret.value().to_owned(),
+                id: secret.id().clone(),
+            };
+            let put = client.put(ship::SECRET, &offer);
+            let _: serde_json::Value = self.crash.around(put).await?;
+        }
+        Ok(())
     }
 
     /// Sends one content, against this base if it is known here.

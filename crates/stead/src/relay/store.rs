@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use stead_release::secret::{Secret, is_at};
 use stead_release::store::{Lacking, Store, StoreError};
 use stead_wire::api::Refusal;
-use stead_wire::ship::{self, Offer, Wanted};
+use stead_wire::ship::{self, Offer, SecretOffer, Wanted};
 
 use crate::root;
+use crate::secrets;
 
 /// Below the root: contents that have come and are not part of a release yet.
 const INCOMING: &str = "incoming";
@@ -54,17 +56,34 @@ impl HostStore {
                 put.map_err(|error| refusal("take a content", error))?;
                 Ok(Value::Null)
             }
+            (&Method::PUT, ship::SECRET) => {
+                self.put_secret(parse(body)?)?;
+                Ok(Value::Null)
+            }
             _ => Err(refused(StatusCode::NOT_FOUND, "find that", "the path is unknown")),
         }
+    }
+
+    fn put_secret(&self, offer: SecretOffer) -> Result<(), Refused> {
+        let bad = |because: String| refused(StatusCode::BAD_REQUEST, "take the secret", because);
+        let folder = secrets::folder(&self.root).map_err(|error| not_stored(&error))?;
+        // To make its name again takes a while: only for what is new here.
+        if is_at(&folder.join(offer.id.as_str()), &offer.value) {
+            return Ok(());
+        }
+        let secret = Secret::new(&offer.fleet, &offer.name, offer.value);
+        let secret = secret.map_err(|error| bad(error.to_string()))?;
+        if *secret.id() != offer.id {
+            return Err(bad("its value is not what its name says".into()));
+        }
+        secret.put(&folder).map_err(|error| not_stored(&error))
     }
 
     /// Where contents come to, made if it is not there.
     fn store(&self) -> Result<Store, Refused> {
         let incoming = self.root.join(INCOMING);
         let made = root::make(&self.root).and_then(|()| root::make_folder(&incoming, root::CLOSED));
-        made.map(|()| Store::new(incoming)).map_err(|error| {
-            refused(StatusCode::INSUFFICIENT_STORAGE, "store what was sent", error)
-        })
+        made.map(|()| Store::new(incoming)).map_err(|error| not_stored(&error))
     }
 
     /// The folder that what is offered goes to, made if it is not there.
@@ -75,9 +94,7 @@ impl HostStore {
             refused(StatusCode::BAD_REQUEST, "take the release", because)
         })?;
         let folder = self.root.join(name);
-        root::make_folder(&folder, *mode).map_err(|error| {
-            refused(StatusCode::INSUFFICIENT_STORAGE, "store what was sent", error)
-        })?;
+        root::make_folder(&folder, *mode).map_err(|error| not_stored(&error))?;
         Ok(folder)
     }
 }
@@ -95,10 +112,12 @@ fn refusal(what: &str, error: StoreError) -> Refused {
     match error {
         StoreError::Bad(why) => refused(StatusCode::BAD_REQUEST, what, why),
         StoreError::Damaged(why) => refused(StatusCode::CONFLICT, what, why),
-        StoreError::NotStored(why) => {
-            refused(StatusCode::INSUFFICIENT_STORAGE, "store what was sent", why)
-        }
+        StoreError::NotStored(why) => not_stored(&why),
     }
+}
+
+fn not_stored(why: &dyn ToString) -> Refused {
+    refused(StatusCode::INSUFFICIENT_STORAGE, "store what was sent", why.to_string())
 }
 
 fn refused(status: StatusCode, what: &str, because: impl ToString) -> Refused {

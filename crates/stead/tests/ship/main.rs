@@ -5,4 +5,5 @@ mod ends;
 mod faults;
 mod fleet;
 mod lossless;
+mod secrets;
 mod signing;
