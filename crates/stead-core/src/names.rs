@@ -106,6 +106,11 @@ name! {
     ServiceName
 }
 
+name! {
+    /// The name of an environment tier, by the rule of [`FleetName`]: it becomes a file name.
+    TierName
+}
+
 /// One copy of a service on one host: `orders.0`.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]

@@ -29,6 +29,31 @@ pub struct Plan {
     pub instances: BTreeMap<InstanceName, Spec>,
 }
 
+impl Plan {
+    /// The instances of a service, and its front.
+    pub fn of_service<'a>(
+        &'a self,
+        service: &ServiceName,
+    ) -> impl Iterator<Item = (&'a InstanceName, &'a Spec)> {
+        self.instances.iter().filter(move |(name, _)| belongs(name, service))
+    }
+
+    /// The same plan, but for one service, which is as in another.
+    #[must_use]
+    pub fn with_service_of(mut self, other: &Self, service: &ServiceName) -> Self {
+        self.instances.retain(|name, _| !belongs(name, service));
+        let others = other.of_service(service);
+        self.instances.extend(others.map(|(name, spec)| (name.clone(), spec.clone())));
+        self
+    }
+}
+
+/// Whether an instance is one of the service, or its front.
+fn belongs(name: &InstanceName, service: &ServiceName) -> bool {
+    let of = name.service().as_str();
+    of == service.as_str() || of.strip_suffix("-front") == Some(service.as_str())
+}
+
 /// What one instance must be.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Spec {

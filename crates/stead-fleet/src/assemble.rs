@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stead_core::names::{FleetName, HostName, SecretName, ServiceName};
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use crate::across;
 use crate::fleet::{Address, Fleet, Host, Os, Rollout, Service};
+use crate::layers::Layers;
 use crate::leaf::EnvName;
 use crate::problem::{Problem, Problems, quoted};
 use crate::raw::{RawFleet, RawHost, RawRollout, RawSecret, RawService};
 use crate::read::{At, Entry, Field, Named, Node, Read, Reader};
 use crate::secret::{self, EnvValue, SecretSource};
 use crate::service;
-use crate::syntax;
 
 /// The largest fleet file.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -24,40 +24,19 @@ pub const SERVICES_MAX: usize = 500;
 /// The most secrets of a fleet.
 pub const SECRETS_MAX: usize = 500;
 
-pub(crate) fn fleet_of_bytes(bytes: &[u8], here: Os) -> Result<Fleet, Problems> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => fleet(text, here),
-        Err(error) => {
-            let from = error.valid_up_to();
-            let text = String::from_utf8_lossy(bytes);
-            let what = format!("the file is not text: byte {:#04x} is not UTF-8", bytes[from]);
-            let because = "a fleet file is UTF-8";
-            let try_this = "save it as UTF-8";
-            Err(Problems::of(&text, vec![Problem::new(from..from + 1, what, because, try_this)]))
-        }
-    }
-}
-
-pub(crate) fn fleet(text: &str, here: Os) -> Result<Fleet, Problems> {
-    if text.len() > FILE_BYTES_MAX {
-        let what = format!("the file is too large: {} bytes", text.len());
-        let because = format!("a fleet file may have {FILE_BYTES_MAX} bytes");
-        let problem = Problem::new(0..0, what, because, "several smaller fleets");
-        return Err(Problems::of(text, vec![problem]));
-    }
-    let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        // What was recovered lacks fields: to check it would invent problems.
-        return Err(Problems::of(text, syntax::problems(text, &errors)));
-    }
-    let mut reader = Reader { text, problems: Vec::new() };
-    let root = DeValue::Table(document.into_inner());
-    let node = Node { path: String::new(), key: String::new(), span: 0..0, value: &root };
-    let raw = RawFleet::read(&node, &mut reader);
-    let fleet = raw.and_then(|raw| assemble(&raw, here, &mut reader));
-    match fleet {
-        Some(fleet) if reader.problems.is_empty() => Ok(fleet),
-        Some(_) | None => Err(Problems::of(text, reader.problems)),
+pub(crate) fn fleet(layers: &Layers, here: Os) -> Result<Fleet, Problems> {
+    let text = layers.text();
+    let read = layers.read(|table, _| {
+        let mut reader = Reader { text, problems: Vec::new() };
+        let root = DeValue::Table(table);
+        let node = Node { path: String::new(), key: String::new(), span: 0..0, value: &root };
+        let raw = RawFleet::read(&node, &mut reader);
+        let fleet = raw.and_then(|raw| assemble(&raw, here, &mut reader));
+        (fleet, reader.problems)
+    });
+    match read? {
+        (Some(fleet), problems) if problems.is_empty() => Ok(fleet),
+        (Some(_) | None, problems) => Err(Problems::of(text, problems)),
     }
 }
 

@@ -15,6 +15,7 @@ use stead_core::schedule::Schedule;
 use stead_core::signal::Signal;
 use stead_core::template::Template;
 
+use crate::layers::Layers;
 use crate::leaf::StopSignal;
 use crate::places::template;
 use crate::problem::Problems;
@@ -239,13 +240,18 @@ pub struct Rollout {
 impl Fleet {
     /// Reads a fleet file, or says everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Problems> {
-        crate::assemble::fleet(text, Os::here())
+        Self::parse_bytes(text.as_bytes())
     }
 
     /// As [`Fleet::parse`], for bytes that may not be text. To render the problems, decode the
     /// bytes with [`String::from_utf8_lossy`].
     pub fn parse_bytes(bytes: &[u8]) -> Result<Self, Problems> {
-        crate::assemble::fleet_of_bytes(bytes, Os::here())
+        Self::parse_layers(&Layers::of("", bytes))
+    }
+
+    /// As [`Fleet::parse`], for a fleet file with that of a tier over it.
+    pub fn parse_layers(layers: &Layers) -> Result<Self, Problems> {
+        crate::assemble::fleet(layers, Os::here())
     }
 
     /// The file with the key that signs, from the folder of the fleet file on.
@@ -283,6 +289,18 @@ impl Fleet {
 
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
         self.services.get(name)
+    }
+
+    /// The same with nothing but these services, and these hosts; all of them, where none is said.
+    #[must_use]
+    pub fn narrowed(mut self, services: &[ServiceName], hosts: &[HostName]) -> Self {
+        if !services.is_empty() {
+            self.services.retain(|name, _| services.contains(name));
+        }
+        if !hosts.is_empty() {
+            self.hosts.retain(|name, _| hosts.contains(name));
+        }
+        self
     }
 
     /// The services of one host, each with what it is on the system of that host.

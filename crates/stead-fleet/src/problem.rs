@@ -5,6 +5,8 @@ use std::ops::Range;
 use annotate_snippets::renderer::DEFAULT_TERM_WIDTH;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::layers::Layers;
+
 /// The most problems of one file that are told; the rest are counted.
 pub const PROBLEMS_MAX: usize = 100;
 
@@ -91,16 +93,23 @@ impl Problems {
     ///
     /// `source` is the text the problems are about, `file_name` what to call it.
     pub fn render(&self, file_name: &str, source: &str, color: bool) -> String {
+        self.render_in(&Layers::of(file_name, source.as_bytes()), color)
+    }
+
+    /// As [`Problems::render`], for several files.
+    pub fn render_in(&self, layers: &Layers, color: bool) -> String {
         let plain = Renderer::plain();
         let renderer = if color { Renderer::styled() } else { plain };
         let renderer = renderer.term_width(DEFAULT_TERM_WIDTH);
-        let file_name = escaped(file_name);
         let mut out = String::new();
         for problem in &self.list {
-            out.push_str(&renderer.render(&[problem.drawn(&file_name, source)]));
+            let (file_name, source, start) = layers.at(problem.span.start);
+            let problem = problem.from(start, source.len());
+            out.push_str(&renderer.render(&[problem.drawn(&escaped(file_name), source)]));
             out.push_str("\n\n");
         }
         let problems = if self.count() == 1 { "problem" } else { "problems" };
+        let file_name = escaped(layers.first_name());
         out.push_str(&format!("{file_name}: {} {problems}; nothing was changed", self.count()));
         if self.untold > 0 {
             out.push_str(&format!("; {} more are not shown", self.untold));
@@ -111,6 +120,15 @@ impl Problems {
 }
 
 impl Problem {
+    /// The same in a text that begins at this byte, without places that are not in it.
+    fn from(&self, start: usize, len: usize) -> Self {
+        let moved = |span: &Range<usize>| span.start - start..span.end.max(span.start) - start;
+        let is_there = |see: &&See| (start..=start + len).contains(&see.span.start);
+        let see = self.see.iter().filter(is_there);
+        let see = see.map(|see| See { span: moved(&see.span), text: see.text.clone() }).collect();
+        Self { span: moved(&self.span), see, ..self.clone() }
+    }
+
     fn drawn<'a>(&'a self, file_name: &'a str, source: &'a str) -> Group<'a> {
         let spans = self.see.iter().map(|see| &see.span).chain([&self.span]);
         let first = spans.clone().map(|span| span.start).min().unwrap_or(0);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use stead_core::names::TierName;
 use stead_core::rollout::{Pace, Wave};
 use stead_core::signal::Signal;
 use stead_core::units::parse_duration;
@@ -119,11 +120,34 @@ pub(crate) enum Command {
     Openapi,
 }
 
+/// The tier of the fleet.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TierArg {
+    /// Put TIER.toml, which is beside the fleet file, over it: what it says holds instead
+    #[arg(long, value_name = "TIER")]
+    pub(crate) tier: Option<TierName>,
+}
+
+/// Which part of the fleet.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ScopeArgs {
+    /// Only this service; what else runs on its hosts stays as it is. May be given more than once
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) only: Vec<String>,
+
+    /// Only this host. May be given more than once
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Vec<String>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct UpArgs {
     /// The fleet file
     #[arg(default_value = FLEET_FILE)]
     pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) tier: TierArg,
 
     /// Leave once everything is up, and leave it running
     ///
@@ -141,6 +165,12 @@ pub(crate) struct DeployArgs {
     /// The fleet file
     #[arg(default_value = FLEET_FILE)]
     pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) tier: TierArg,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
 
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
@@ -237,6 +267,9 @@ pub(crate) struct RollbackArgs {
     pub(crate) file: PathBuf,
 
     #[command(flatten)]
+    pub(crate) tier: TierArg,
+
+    #[command(flatten)]
     pub(crate) pace: PaceArgs,
 }
 
@@ -260,6 +293,9 @@ pub(crate) struct HistoryArgs {
     #[arg(long, value_name = "FILE", default_value = FLEET_FILE)]
     pub(crate) file: PathBuf,
 
+    #[command(flatten)]
+    pub(crate) tier: TierArg,
+
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -270,6 +306,12 @@ pub(crate) struct PlanArgs {
     /// The fleet file
     #[arg(default_value = FLEET_FILE)]
     pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) tier: TierArg,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
 
     /// Print JSON
     #[arg(long)]

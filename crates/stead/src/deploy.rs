@@ -51,7 +51,8 @@ pub(crate) async fn deploy(
     interrupts: &mut Interrupts,
     args: DeployArgs,
 ) -> Result<(), Failure> {
-    let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
+    let file = FleetFile::open(&args.file, &args.tier, ctx.screen.paint_notes)?;
+    let file = file.narrowed(&args.scope)?;
     let crash = Arc::new(Crash::new(args.crash_at));
     let ended = match args.resume {
         true => resume::resume(ctx, interrupts, &file, &args, &crash).await,
@@ -89,8 +90,14 @@ async fn anew(
     let pace = args.pace.over(file.fleet.rollout());
     let compares = args.pace.compares(file.fleet.rollout());
     let (hosts, lost) = interrupts.or(connect(ctx, loaded, pace.unreachable_max)).await?;
+    let hosts: Vec<Host> =
+        hosts.into_iter().map(|host| host.beside(|now, next| file.beside(now, next))).collect();
     let names = hosts.iter().map(|host| &host.name).chain(lost.keys());
-    let about = about("deploy".into(), names.map(ToString::to_string).collect(), &args.file);
+    let what = match &file.tier {
+        Some(tier) => format!("deploy of {tier}"),
+        None => "deploy".to_owned(),
+    };
+    let about = about(what, names.map(ToString::to_string).collect(), &args.file);
     let rollout = Rollout { hosts, lost, about, pace, key, compares, resumed: None };
     rollout.carry_out(ctx, interrupts).await
 }

@@ -6,14 +6,17 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use stead_core::names::{HostName, ServiceName};
+use stead_core::names::{HostName, ServiceName, TierName};
 use stead_core::plan::{Digest, Plan};
+use stead_core::reconcile::FieldChange;
 use stead_fleet::{
-    Address, FILE_BYTES_MAX, Fleet, Packed, Problems, Program, ReleaseFile, Service, Stage,
+    Address, FILE_BYTES_MAX, Fleet, Layers, Packed, Problems, Program, ReleaseFile, Service, Stage,
 };
 use tokio::process::Command;
 
-use crate::failure::Failure;
+use crate::args::{ScopeArgs, TierArg};
+use crate::failure::{Failure, FleetFailure};
+use crate::hosts;
 use crate::keys;
 use crate::names;
 use crate::root;
@@ -28,9 +31,11 @@ const FILE_NAME: &str = "stead.toml";
 #[derive(Debug)]
 pub(crate) struct FleetFile {
     pub(crate) fleet: Fleet,
-    path: PathBuf,
-    text: String,
+    layers: Layers,
     folder: PathBuf,
+    pub(crate) tier: Option<TierName>,
+    /// The services that it was narrowed to; none is all.
+    only: Vec<ServiceName>,
     /// How its problems are coloured.
     paint: Paint,
 }
@@ -117,20 +122,26 @@ impl Part {
 }
 
 impl FleetFile {
-    /// Reads and checks a fleet file; a folder stands for the `stead.toml` in it.
-    pub(crate) fn open(path: &Path, paint: Paint) -> Result<Self, Failure> {
+    /// Reads and checks a fleet file, with that of a tier over it; a folder stands for the
+    /// `stead.toml` in it.
+    pub(crate) fn open(path: &Path, tier: &TierArg, paint: Paint) -> Result<Self, Failure> {
         let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
-        let failed = |source| Failure::FleetRead { path: path.clone(), source };
-        let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(failed)?;
-        // One byte more than a fleet may have is enough to be refused for its length.
-        file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let whole = std::path::absolute(&path).map_err(failed)?;
+        let mut layers = Layers::of(&path.display().to_string(), &read(&path)?);
+        if let Some(tier) = &tier.tier {
+            let path = path.with_file_name(format!("{tier}.toml"));
+            layers = layers.with(&path.display().to_string(), &read(&path)?);
+        }
+        let whole = std::path::absolute(&path);
+        let whole = whole.map_err(|source| Failure::FleetRead { path: path.clone(), source })?;
         let folder = whole.parent().unwrap_or(Path::new("/")).to_owned();
-        let parsed = Fleet::parse_bytes(&bytes);
-        let fleet = parsed.map_err(|problems| failure(&path, &text, &problems, paint))?;
-        Ok(Self { fleet, path, text, folder, paint })
+        let parsed = Fleet::parse_layers(&layers);
+        let fleet = parsed.map_err(|problems| failure(&layers, &problems, paint))?;
+        Ok(Self { fleet, layers, folder, tier: tier.tier.clone(), only: Vec::new(), paint })
+    }
+
+    /// What the tier changes in the fleet file.
+    pub(crate) fn tier_changes(&self) -> Vec<FieldChange> {
+        self.layers.changes()
     }
 
     /// The key that signs, if the fleet names one.
@@ -145,8 +156,8 @@ impl FleetFile {
 
     /// Refuses a fleet whose files are not there.
     pub(crate) fn check_files(&self, stage: Stage) -> Result<(), Failure> {
-        let checked = self.fleet.check_files(&self.text, &self.folder, stage);
-        checked.map_err(|problems| failure(&self.path, &self.text, &problems, self.paint))
+        let checked = self.fleet.check_files(self.layers.text(), &self.folder, stage);
+        checked.map_err(|problems| failure(&self.layers, &problems, self.paint))
     }
 
     /// The host that is this machine; refused if there is none.
@@ -174,21 +185,40 @@ impl FleetFile {
         Ok(())
     }
 
-    /// Refuses the name of a service that the fleet has not.
-    pub(crate) fn known_service(&self, name: &str) -> Result<(), Failure> {
+    /// The service of this name; refused if the fleet has none.
+    pub(crate) fn known_service(&self, name: &str) -> Result<&Service, Failure> {
         let known: BTreeSet<&str> = self.fleet.services().map(|it| it.name().as_str()).collect();
-        if known.contains(name) {
-            return Ok(());
-        }
-        Err(names::unknown(name, &known, std::iter::empty()))
+        let found = self.fleet.services().find(|service| service.name().as_str() == name);
+        found.ok_or_else(|| names::unknown(name, &known, std::iter::empty()))
     }
 
-    /// Where in the file a byte is: `stead.toml:12:9`.
-    fn place(&self, at: usize) -> String {
-        let before = self.text.get(..at).unwrap_or("");
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        format!("{}:{line}:{column}", self.path.display())
+    /// The same file with a part of its fleet only; refused if it has no such part.
+    pub(crate) fn narrowed(mut self, scope: &ScopeArgs) -> Result<Self, Failure> {
+        let services = scope.only.iter().map(|name| Ok(self.known_service(name)?.name().clone()));
+        let services = services.collect::<Result<Vec<_>, Failure>>()?;
+        let known: BTreeSet<&str> = self.fleet.hosts().map(|it| it.name().as_str()).collect();
+        let host = |name: &String| {
+            let found = self.fleet.hosts().find(|host| host.name().as_str() == *name);
+            let unknown = || names::unknown_host(name, &known);
+            found.map(|host| host.name().clone()).ok_or_else(unknown)
+        };
+        let hosts = scope.host.iter().map(host).collect::<Result<Vec<_>, Failure>>()?;
+        self.fleet = self.fleet.narrowed(&services, &hosts);
+        if hosts::used(&self).next().is_none() {
+            let wanted = scope.only.iter().chain(&scope.host).map(|name| format!("`{name}`"));
+            let wanted = wanted.collect::<Vec<_>>().join(", ");
+            return Err(FleetFailure::NotOn { wanted }.into());
+        }
+        self.only = services;
+        Ok(self)
+    }
+
+    /// What a host is to run that runs something now: services that were left out stay.
+    pub(crate) fn beside(&self, now: Option<&Plan>, next: Plan) -> Plan {
+        let Some(now) = now.filter(|_| !self.only.is_empty()) else { return next };
+        let with = |plan: Plan, service| plan.with_service_of(&next, service);
+        let now = Plan { fleet: next.fleet.clone(), host: next.host.clone(), ..now.clone() };
+        self.only.iter().fold(now, with)
     }
 }
 
@@ -297,15 +327,23 @@ impl<'a> LocalFleet<'a> {
         span: usize,
         source: PackError,
     ) -> Failure {
-        let (service, at) = (service.to_string(), self.file.place(span));
+        let (service, at) = (service.to_string(), self.file.layers.place(span));
         Failure::Pack { service, part, at, source }
     }
 }
 
-fn failure(path: &Path, text: &str, problems: &Problems, paint: Paint) -> Failure {
-    let file = path.display().to_string();
-    let rendered = problems.render(&file, text, paint.0);
-    Failure::FleetFile { file, rendered }
+/// The bytes of a file; of one that is too long, enough to be refused for its length.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |source| Failure::FleetRead { path: path.into(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn failure(layers: &Layers, problems: &Problems, paint: Paint) -> Failure {
+    let rendered = problems.render_in(layers, paint.0);
+    Failure::FleetFile { file: layers.first_name().to_owned(), rendered }
 }
 
 async fn run_build(command: &str, folder: &Path) -> io::Result<std::process::ExitStatus> {

@@ -22,7 +22,7 @@ enum Told {
 }
 
 pub(crate) async fn history(ctx: &mut Context, args: HistoryArgs) -> Result<(), Failure> {
-    let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
+    let file = FleetFile::open(&args.file, &args.tier, ctx.screen.paint_notes)?;
     if let Some(service) = args.service.as_ref() {
         file.known_service(service)?;
     }

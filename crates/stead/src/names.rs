@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stead_wire::api::{InstanceStatus, Status};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, FleetFailure};
 
 /// The most letters a typed name may be off by to be taken for another.
 const TYPOS_MAX: usize = 2;
@@ -37,13 +37,25 @@ pub(crate) fn unknown<'a>(
     others: impl Iterator<Item = &'a str>,
 ) -> Failure {
     let all = services.iter().copied().chain(others);
-    let distance = |known: &str| strsim::damerau_levenshtein(known, name);
-    let near = all.filter(|known| distance(known) <= TYPOS_MAX).min_by_key(|known| distance(known));
     Failure::UnknownName {
         name: name.into(),
-        near: near.map(String::from),
+        near: near(name, all),
         known: services.iter().map(ToString::to_string).collect(),
     }
+}
+
+/// How the name of a host is refused that none of these has.
+pub(crate) fn unknown_host(name: &str, hosts: &BTreeSet<&str>) -> Failure {
+    let near = near(name, hosts.iter().copied());
+    let known = hosts.iter().map(ToString::to_string).collect();
+    FleetFailure::UnknownHost { host: name.into(), near, known }.into()
+}
+
+/// What a name may have been meant to be.
+fn near<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<String> {
+    let distance = |known: &str| strsim::damerau_levenshtein(known, name);
+    let near = all.filter(|known| distance(known) <= TYPOS_MAX).min_by_key(|known| distance(known));
+    near.map(String::from)
 }
 
 #[cfg(test)]

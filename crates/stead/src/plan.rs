@@ -1,43 +1,65 @@
-//! `stead plan`: what `up` would change, and why. Reads only.
+//! `stead plan`: what `up` or `deploy` would change on each host, and why. Reads only.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
 use serde::Serialize;
+use stead_core::capacity::{Capacity, Keeps};
 use stead_core::launch::{HostSide, Launch, LaunchChange, config_place, launch, launch_change};
-use stead_core::names::{InstanceName, ServiceName};
+use stead_core::names::{HostName, InstanceName, ServiceName};
 use stead_core::order::{Needs, start_order};
 use stead_core::plan::{Digest, Plan, Spec};
 use stead_core::reconcile::{Change, FieldChange, changes};
 use stead_core::template::Places;
-use stead_fleet::{Address, Stage};
-use stead_wire::api::PlanState;
+use stead_core::units::{Bytes, MilliCpu};
+use stead_fleet::{Address, Host, Stage};
+use stead_wire::api::{self, PlanState};
 use stead_wire::file;
 
 use crate::Context;
 use crate::args::PlanArgs;
 use crate::client::Client;
-use crate::failure::Failure;
+use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::{Digests, FleetFile, LocalFleet};
+use crate::hosts;
+use crate::reach::{ReachError, Reached};
 use crate::render;
 use crate::secrets::Secrets;
 use stead_release::release::PackError;
 
 const PLAN_FORMAT: &str = "stead-plan/1";
 
-/// What stands for a digest that is known only after a build.
-const BUILT_ON_UP: &str = "built on up";
+/// Everything a plan would change.
+#[derive(Debug, Serialize)]
+pub(crate) struct Planned {
+    pub(crate) fleet: String,
+    /// What the tier changes in the fleet file.
+    pub(crate) tier: Vec<FieldChange>,
+    pub(crate) hosts: BTreeMap<HostName, OnHost>,
+}
 
-/// Everything a plan would change on this machine.
+/// What there is to say of one host.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum OnHost {
+    Changes(Box<Changes>),
+    /// It was not looked at, for this reason.
+    Lost {
+        error: String,
+    },
+}
+
+/// Everything a plan would change on one host.
 #[derive(Debug, Serialize)]
 pub(crate) struct Changes {
-    pub(crate) fleet: String,
-    pub(crate) host: String,
+    /// The command that brings it there.
+    pub(crate) by: &'static str,
     /// The fleet that runs here now, and the number of its plan; 0 if there is none.
     pub(crate) running: Option<String>,
     pub(crate) generation: u64,
-    /// Whether an agent is there to keep it; `up` starts one.
+    /// Whether an agent is there to keep it; the command starts one.
     pub(crate) has_agent: bool,
     pub(crate) instances: BTreeMap<InstanceName, Change>,
     /// Those of them whose change is taken up only by a fresh run.
@@ -48,35 +70,113 @@ pub(crate) struct Changes {
     pub(crate) reloaded: BTreeSet<InstanceName>,
     /// Services in the order they are started; stopped the other way round.
     pub(crate) order: Vec<ServiceName>,
-    /// Services whose files are not there and are built by `up`.
+    /// Services whose files are not there and are built by the command.
     pub(crate) built_on_up: Vec<ServiceName>,
     /// Limits that this host cannot keep and need not.
     pub(crate) unkept: Vec<String>,
     /// Why this host does not take it.
     pub(crate) refused: Option<String>,
-    /// Hosts that are not this machine, which were not looked at.
-    pub(crate) not_looked_at: Vec<String>,
+}
+
+/// A host as it is now.
+struct Seen {
+    state: PlanState,
+    has_agent: bool,
+    /// `None` is not known.
+    capacity: Option<Capacity>,
+    by: &'static str,
 }
 
 pub(crate) async fn plan(ctx: &mut Context, args: PlanArgs) -> Result<(), Failure> {
-    let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
-    let local = file.local()?;
+    let file = FleetFile::open(&args.file, &args.tier, ctx.screen.paint_notes)?;
+    let file = file.narrowed(&args.scope)?;
     file.check_files(Stage::NotBuilt)?;
-    let (digests, built_on_up) = digests(&local)?;
-    let secrets = Secrets::read(&file, std::iter::once(&local.host)).await?;
-    let next = local.plan(&digests, &secrets);
-    let client = ctx.client()?;
-    let asked = current(&client).await?;
+    let secrets = Secrets::read(&file, hosts::used(&file).map(Host::name)).await?;
+    let (here, there): (Vec<&Host>, Vec<&Host>) =
+        hosts::used(&file).partition(|host| *host.address() == Address::Local);
+    let mut planned = BTreeMap::new();
+    for host in here {
+        let seen = seen_here(&ctx.client()?).await?;
+        planned.insert(host.name().clone(), Ok(seen));
+    }
+    if !there.is_empty() {
+        for (host, reached) in hosts::look(&file).await? {
+            if let Entry::Vacant(entry) = planned.entry(host) {
+                entry.insert(seen_there(reached).await);
+            }
+        }
+    }
+    let mut hosts = BTreeMap::new();
+    for (host, seen) in planned {
+        let local = LocalFleet { file: &file, host: host.clone() };
+        let (digests, built_on_up) = digests(&local)?;
+        let on_host = match seen {
+            Ok(seen) => {
+                let next = file.beside(seen.state.plan.as_ref(), local.plan(&digests, &secrets));
+                OnHost::Changes(Box::new(compare(&seen, &next, built_on_up)))
+            }
+            Err(error) => OnHost::Lost { error },
+        };
+        hosts.insert(host, on_host);
+    }
+    let (fleet, tier) = (file.fleet.name().to_string(), file.tier_changes());
+    show(ctx, &Planned { fleet, tier, hosts }, args.json)
+}
+
+fn show(ctx: &mut Context, planned: &Planned, json: bool) -> Result<(), Failure> {
+    match json {
+        true => ctx.screen.json(planned)?,
+        false => {
+            let lines = render::plan::lines(planned, ctx.screen.paint);
+            ctx.screen.write(&format!("{}\n", lines.join("\n")))?;
+        }
+    }
+    let lost = planned.hosts.iter().filter_map(|(host, on_host)| match on_host {
+        OnHost::Changes(_) => None,
+        OnHost::Lost { error } => Some((host.to_string(), error.clone())),
+    });
+    let lost: BTreeMap<_, _> = lost.collect();
+    if lost.is_empty() { Ok(()) } else { Err(FleetFailure::LostAll { lost }.into()) }
+}
+
+/// What runs on this machine.
+async fn seen_here(client: &Client) -> Result<Seen, Failure> {
+    let asked = current(client).await?;
     let has_agent = asked.is_some();
     // Without an agent its fleet runs on under its keepers.
     let now = asked.map_or_else(|| stored(client.root()), |state| Ok(Some(state)))?;
-    let now = now.unwrap_or(PlanState { generation: 0, plan: None });
-    let changes = Changes { has_agent, ..compare(&local, &now, &next, built_on_up) };
-    if args.json {
-        return ctx.screen.json(&changes);
+    let state = now.unwrap_or(NOTHING);
+    Ok(Seen { state, has_agent, capacity: Some(stead_agent::capacity()), by: "up" })
+}
+
+/// What runs on another one, or why that is not known.
+async fn seen_there(reached: Result<Reached, ReachError>) -> Result<Seen, String> {
+    let by = "deploy";
+    let reached = match reached {
+        Err(ReachError::Bare) => {
+            return Ok(Seen { state: NOTHING, has_agent: false, capacity: None, by });
+        }
+        reached => reached.map_err(|error| error.to_string())?,
+    };
+    let state = reached.client.get("/v1/plan").await.map_err(|failure| failure.whole())?;
+    let host: api::Host = reached.client.get("/v1/host").await.map_err(|it| it.whole())?;
+    Ok(Seen { state, has_agent: true, capacity: Some(capacity(&host)), by })
+}
+
+const NOTHING: PlanState = PlanState { generation: 0, plan: None };
+
+fn capacity(host: &api::Host) -> Capacity {
+    let keeps = |name: &str| host.keeps.iter().any(|kept| kept == name);
+    Capacity {
+        memory: Bytes(host.memory_bytes),
+        cpu: MilliCpu(host.cpu_milli),
+        keeps: Keeps {
+            memory: keeps("limits.memory"),
+            cpu: keeps("limits.cpu"),
+            processes: keeps("limits.processes"),
+            io_weight: keeps("limits.io_weight"),
+        },
     }
-    let lines = render::plan::lines(&changes, ctx.screen.paint);
-    ctx.screen.write(&format!("{}\n", lines.join("\n")))
 }
 
 /// The plan of the agent that runs at the root; `None` if there is no agent.
@@ -120,12 +220,8 @@ fn digests(local: &LocalFleet<'_>) -> Result<(Digests, Vec<ServiceName>), Failur
     Ok((digests, built_on_up))
 }
 
-fn compare(
-    local: &LocalFleet<'_>,
-    now: &PlanState,
-    next: &Plan,
-    built_on_up: Vec<ServiceName>,
-) -> Changes {
+fn compare(seen: &Seen, next: &Plan, built_on_up: Vec<ServiceName>) -> Changes {
+    let now = &seen.state;
     let mut instances = changes(now.plan.as_ref(), next, stead_fleet::diff);
     for (name, change) in &mut instances {
         if let Change::Change(fields) = change
@@ -134,31 +230,25 @@ fn compare(
             let is_zero = |field: &&mut FieldChange| field.to.bytes().all(|digit| digit == b'0');
             let packed = fields.iter_mut().filter(|it| matches!(&*it.field, "release" | "config"));
             for field in packed.filter(is_zero) {
-                field.to = BUILT_ON_UP.into();
+                field.to = format!("built on {}", seen.by);
             }
         }
     }
     let running = now.plan.as_ref().filter(|plan| !plan.instances.is_empty());
-    let remote = local.file.fleet.hosts().filter(|host| match host.address() {
-        Address::Local => false,
-        Address::Ssh(_) => true,
-    });
-    let capacity = stead_agent::capacity();
     let restarted = running.map(|plan| restarted(plan, next)).unwrap_or_default();
+    let refused = seen.capacity.and_then(|capacity| capacity.refuse(next));
     Changes {
-        fleet: next.fleet.to_string(),
-        host: next.host.to_string(),
+        by: seen.by,
         running: running.map(|plan| plan.fleet.to_string()),
         without_gap: running.map(|now| without_gap(now, next, &restarted)).unwrap_or_default(),
         reloaded: running.map(|now| changed(now, next, LaunchChange::Reload)).unwrap_or_default(),
         restarted,
         generation: now.generation,
-        has_agent: true,
+        has_agent: seen.has_agent,
         order: order(next),
         built_on_up,
-        unkept: capacity.unkept(next),
-        refused: capacity.refuse(next).map(|too_much| too_much.because),
-        not_looked_at: remote.map(|host| host.name().to_string()).collect(),
+        unkept: seen.capacity.map(|capacity| capacity.unkept(next)).unwrap_or_default(),
+        refused: refused.map(|too_much| too_much.because),
         instances,
     }
 }

@@ -40,7 +40,7 @@ pub(crate) async fn up(
     interrupts: &mut Interrupts,
     args: UpArgs,
 ) -> Result<(), Failure> {
-    let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
+    let file = FleetFile::open(&args.file, &args.tier, ctx.screen.paint_notes)?;
     file.refuse_remote()?;
     let local = file.local()?;
     let client = ctx.client()?;

@@ -319,6 +319,7 @@ fn a_plan_without_an_agent_adds_everything_and_makes_no_root() {
     let output = place.stead(&["plan", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let plan = &plan["hosts"]["local"];
     assert_eq!(plan["instances"]["web.1"]["what"], "add");
     assert_eq!(plan["built_on_up"], serde_json::json!(["web"]));
     assert!(!place.root.exists() && !place.folder.join("x").exists());

@@ -80,6 +80,8 @@ pub(super) struct Host {
     outbox: Arc<Outbox>,
     crash: Arc<Crash>,
     reached: Option<Reached>,
+    /// What it ran when it was connected.
+    now: Option<Plan>,
     /// What it is to run, unless it knows.
     plan: Option<Plan>,
     parts: Arc<Parts>,
@@ -112,6 +114,7 @@ impl Host {
             sent_len: 0,
             lacked_len: 0,
             reached: None,
+            now: None,
             plan: None,
             parts: Arc::default(),
             own: Vec::new(),
@@ -127,6 +130,12 @@ impl Host {
     /// The same, with the values that its plan names.
     pub(super) fn with_secrets(self, secrets: Arc<Secrets>) -> Self {
         Self { secrets, ..self }
+    }
+
+    /// The same, with what becomes of its plan beside what it runs.
+    pub(super) fn beside(self, beside: impl FnOnce(Option<&Plan>, Plan) -> Plan) -> Self {
+        let plan = self.plan.map(|next| beside(self.now.as_ref(), next));
+        Self { plan, ..self }
     }
 
     /// The same, at this place among the others.
@@ -148,13 +157,15 @@ impl Host {
         let made = client.post_within(ship::AGENT, &nothing, AGENT_WITHIN);
         let _: AgentMade = self.crash.around(made).await?;
         let state: PlanState = client.get("/v1/plan").await?;
-        let running = state.plan.filter(|plan| !plan.instances.is_empty()).map(|plan| plan.fleet);
-        if let (Some(running), Some(plan)) = (running, &self.plan)
-            && running != plan.fleet
+        let running = state.plan.as_ref().filter(|plan| !plan.instances.is_empty());
+        if let (Some(running), Some(plan)) = (running.map(|plan| &plan.fleet), &self.plan)
+            && *running != plan.fleet
         {
-            let (wanted, root) = (plan.fleet.clone(), client.root().to_owned());
+            let (running, wanted) = (running.clone(), plan.fleet.clone());
+            let root = client.root().to_owned();
             return Err(Failure::OtherFleet { running, wanted, root });
         }
+        self.now = state.plan;
         self.seen = Some(client.get("/v1/rollout").await?);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stead_core::names::InstanceName;
+use stead_core::names::{InstanceName, ServiceName};
 use stead_core::plan::{Plan, Spec};
 use stead_wire::api::PlanState;
 use stead_wire::rollout::{History, HistoryEntry, Outcome};
@@ -39,11 +39,11 @@ pub(crate) async fn rollback(
     interrupts: &mut Interrupts,
     args: RollbackArgs,
 ) -> Result<(), Failure> {
-    let file = FleetFile::open(&args.file, ctx.screen.paint_notes)?;
-    file.known_service(&args.service)?;
+    let file = FleetFile::open(&args.file, &args.tier, ctx.screen.paint_notes)?;
+    let service = file.known_service(&args.service)?;
     let hosts = all(&file, &Arc::new(Crash::default()))?;
-    let service = file.fleet.services().find(|it| it.name().as_str() == args.service);
-    let on: Vec<_> = service.map(|it| it.on().to_vec()).unwrap_or_default();
+    let on = service.on();
+    let service = service.name();
     let hosts = hosts.into_iter().filter(|host| on.contains(&host.name)).collect();
     let (hosts, _) = interrupts.or(connect(ctx, hosts, 0)).await?;
     let mut remembering = Vec::new();
@@ -52,15 +52,15 @@ pub(crate) async fn rollback(
     }
     let target = match args.to {
         Some(n) => numbered(&remembering, n),
-        None => before(&mut remembering, &args.service).await?,
+        None => before(&mut remembering, service).await?,
     };
-    let target = target.ok_or_else(|| nothing_before(&args.service))?;
+    let target = target.ok_or_else(|| nothing_before(service))?;
     let mut back = Vec::new();
     for one in remembering {
-        back.push(interrupts.or(planned(one, target, &args.service)).await?);
+        back.push(interrupts.or(planned(one, target, service)).await?);
     }
     let names = back.iter().map(|host| host.name.to_string()).collect();
-    let about = about(format!("rollback of {}", args.service), names, &args.file);
+    let about = about(format!("rollback of {service}"), names, &args.file);
     let (lost, key, resumed) = (BTreeMap::new(), file.signing_key()?, None);
     let pace = args.pace.over(file.fleet.rollout());
     // Whatever the way back is like, it is wanted.
@@ -84,7 +84,10 @@ fn numbered(remembering: &[Remembers], n: u64) -> Option<Target> {
 }
 
 /// The newest entry, of any host, by which the service ran otherwise there than it does now.
-async fn before(remembering: &mut [Remembers], service: &str) -> Result<Option<Target>, Failure> {
+async fn before(
+    remembering: &mut [Remembers],
+    service: &ServiceName,
+) -> Result<Option<Target>, Failure> {
     let mut newest: Option<Target> = None;
     for one in remembering {
         let now = specs(&one.plan, service);
@@ -106,7 +109,7 @@ async fn plan_of(host: &mut Host, n: u64) -> Result<Option<Plan>, Failure> {
 }
 
 /// The host with the plan of now, but for the service, which is as it was then.
-async fn planned(one: Remembers, target: Target, service: &str) -> Result<Host, Failure> {
+async fn planned(one: Remembers, target: Target, service: &ServiceName) -> Result<Host, Failure> {
     let Remembers { mut host, plan, entries } = one;
     let is_meant = |entry: &&HistoryEntry| match target.epoch {
         0 => entry.epoch == 0 && entry.n == target.n,
@@ -116,25 +119,12 @@ async fn planned(one: Remembers, target: Target, service: &str) -> Result<Host, 
     let n = n.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
     let then = plan_of(&mut host, n).await?;
     let then = then.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
-    let back = with_service_of(plan, &then, service);
+    let back = plan.with_service_of(&then, service);
     Ok(host.with(back, Arc::default(), Vec::new()))
 }
 
-fn with_service_of(mut now: Plan, then: &Plan, service: &str) -> Plan {
-    now.instances.retain(|name, _| !belongs(name, service));
-    let then = then.instances.iter().filter(|(name, _)| belongs(name, service));
-    now.instances.extend(then.map(|(name, spec)| (name.clone(), spec.clone())));
-    now
-}
-
-fn specs<'a>(plan: &'a Plan, service: &str) -> Vec<(&'a InstanceName, &'a Spec)> {
-    plan.instances.iter().filter(|(name, _)| belongs(name, service)).collect()
-}
-
-/// Whether an instance is one of the service, or its front.
-fn belongs(name: &InstanceName, service: &str) -> bool {
-    let of = name.service().as_str();
-    of == service || of.strip_suffix("-front") == Some(service)
+fn specs<'a>(plan: &'a Plan, service: &ServiceName) -> Vec<(&'a InstanceName, &'a Spec)> {
+    plan.of_service(service).collect()
 }
 
 fn on(host: &Host, why: &str) -> Failure {
@@ -142,6 +132,6 @@ fn on(host: &Host, why: &str) -> Failure {
     FleetFailure::OnHost { host: host.name.to_string(), source: Box::new(source) }.into()
 }
 
-fn nothing_before(service: &str) -> Failure {
+fn nothing_before(service: &ServiceName) -> Failure {
     FleetFailure::Gate { why: format!("no host remembers `{service}` otherwise than it is") }.into()
 }

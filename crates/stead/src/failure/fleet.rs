@@ -24,6 +24,8 @@ pub(crate) enum FleetFailure {
     Lost { host: String, why: String },
     #[error("hosts cannot be had: {}", names(lost))]
     LostAll { lost: ByHost },
+    #[error("none of this runs there: {wanted}")]
+    NotOn { wanted: String },
     #[error("host `{host}` has stopped it")]
     OnHost { host: String, source: Box<Failure> },
     #[error("the host refuses it: {why}")]
@@ -35,6 +37,8 @@ pub(crate) enum FleetFailure {
     Ship { path: PathBuf, source: io::Error },
     #[error("the fleet is split: {why}")]
     Split { why: String, new: Vec<String>, old: ByHost, unknown: ByHost },
+    #[error("there is no host `{host}`")]
+    UnknownHost { host: String, near: Option<String>, known: Vec<String> },
     #[error("host `{host}` is a Windows host")]
     Windows { host: String },
 }
@@ -43,6 +47,7 @@ impl FleetFailure {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Lost { .. } | Self::LostAll { .. } => Exit::Unreachable,
+            Self::NotOn { .. } | Self::UnknownHost { .. } => Exit::Usage,
             Self::OnHost { source, .. } => source.exit(),
             Self::Differ { .. } | Self::Split { .. } => Exit::Split,
             Self::Gate { .. } | Self::RolledBack { .. } => Exit::NotReady,
@@ -53,6 +58,8 @@ impl FleetFailure {
     pub(super) fn because(&self) -> Vec<String> {
         match self {
             Self::Gate { .. } | Self::Refused { .. } => Vec::new(),
+            Self::NotOn { .. } => vec!["the fleet file has no such service on such a host".into()],
+            Self::UnknownHost { known, .. } => vec![format!("there are: {}", known.join(", "))],
             Self::Lost { why, .. } => vec![why.clone()],
             Self::LostAll { lost } => told(lost),
             Self::Differ { hosts } => told(hosts),
@@ -86,7 +93,9 @@ impl FleetFailure {
                 "wait until it ends; `stead deploy --resume` ends one that nobody carries on"
             }
             Self::Refused { .. } => "look with `stead history` what was deployed meanwhile",
-            Self::Ship { .. } => return None,
+            Self::UnknownHost { near: Some(near), .. } => return Some(format!("`{near}`")),
+            Self::NotOn { .. } => "another `--host`, or another `--only`",
+            Self::Ship { .. } | Self::UnknownHost { near: None, .. } => return None,
         };
         Some(text.into())
     }

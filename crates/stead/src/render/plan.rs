@@ -1,20 +1,46 @@
 //! What a plan would change.
 
 use stead_core::names::ServiceName;
-use stead_core::reconcile::Change;
+use stead_core::reconcile::{Change, FieldChange};
 
-use crate::plan::Changes;
+use crate::plan::{Changes, OnHost, Planned};
 use crate::render::table::cut;
 use crate::screen::{Paint, Tone, show_controls};
 
 /// The longest value that is shown, in characters.
 const VALUE_LEN_MAX: usize = 200;
 
-/// The plan as lines: a summary, each instance that changes, then what else is worth knowing.
-pub(crate) fn lines(changes: &Changes, paint: Paint) -> Vec<String> {
-    let mut lines = vec![summary(changes, paint)];
-    if let Some(running) = changes.running.as_ref().filter(|name| **name != changes.fleet) {
-        let refusal = format!("fleet `{running}` runs here now: `up` would refuse this one");
+/// The plan as lines: what the tier changes, then host by host.
+pub(crate) fn lines(planned: &Planned, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !planned.tier.is_empty() {
+        lines.push("the tier changes in the fleet file".to_owned());
+        lines.extend(field_lines(&planned.tier, paint));
+    }
+    for (host, on_host) in &planned.hosts {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        let title = format!("{} on {host}", paint.paint(Tone::Strong, &planned.fleet));
+        match on_host {
+            OnHost::Changes(changes) => {
+                lines.push(format!("{title}: {}", counts(changes)));
+                lines.extend(host_lines(changes, &planned.fleet, paint));
+            }
+            OnHost::Lost { error } => {
+                lines.push(format!("{title}: {}", paint.paint(Tone::Bad, &show_controls(error))));
+            }
+        }
+    }
+    lines
+}
+
+/// Each instance of a host that changes, then what else is worth knowing.
+fn host_lines(changes: &Changes, fleet: &str, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(running) = changes.running.as_ref().filter(|name| *name != fleet) {
+        let by = changes.by;
+        let refusal = format!("fleet `{running}` runs here now: `{by}` would refuse this one");
         lines.push(paint.paint(Tone::Warn, &refusal));
     }
     let changing = changes.instances.iter().filter(|(_, change)| **change != Change::Keep);
@@ -49,7 +75,7 @@ pub(crate) fn lines(changes: &Changes, paint: Paint) -> Vec<String> {
     lines
 }
 
-fn summary(changes: &Changes, paint: Paint) -> String {
+fn counts(changes: &Changes) -> String {
     let counts = [
         (changes.count(|change| matches!(change, Change::Add)), "to add"),
         (changes.count(|change| matches!(change, Change::Change(_))), "to change"),
@@ -58,15 +84,17 @@ fn summary(changes: &Changes, paint: Paint) -> String {
     ];
     let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
     let counts: Vec<String> = counts.collect();
-    let counts = if counts.is_empty() { "no instances".into() } else { counts.join(", ") };
-    format!("{} on {}: {counts}", paint.paint(Tone::Strong, &changes.fleet), changes.host)
+    if counts.is_empty() { "no instances".into() } else { counts.join(", ") }
 }
 
 fn fields(change: &Change, paint: Paint) -> Vec<String> {
-    let fields = Changes::fields(change);
+    field_lines(Changes::fields(change), paint)
+}
+
+fn field_lines(fields: &[FieldChange], paint: Paint) -> Vec<String> {
     let width = fields.iter().map(|field| field.field.chars().count()).max().unwrap_or(0);
     let show = |value: &str| show_controls(&cut(value, VALUE_LEN_MAX));
-    let line = |field: &stead_core::reconcile::FieldChange| {
+    let line = |field: &FieldChange| {
         let name = format!("{:<width$}", show_controls(&field.field));
         let arrow = paint.paint(Tone::Dim, "->");
         format!("    {name}  {} {arrow} {}", show(&field.from), show(&field.to))
@@ -83,21 +111,18 @@ fn footer(changes: &Changes) -> Vec<String> {
     if changes.order.len() > 1 && comes > 0 {
         lines.push(format!("started in this order: {}", join(&changes.order)));
     }
+    let by = changes.by;
     if !changes.has_agent {
-        lines.push("no agent runs here; `up` starts one".into());
+        lines.push(format!("no agent runs here; `{by}` starts one"));
     }
     if !changes.built_on_up.is_empty() {
-        lines.push(format!("built by `up`, not by `plan`: {}", join(&changes.built_on_up)));
+        lines.push(format!("built by `{by}`, not by `plan`: {}", join(&changes.built_on_up)));
     }
     if !changes.unkept.is_empty() {
         lines.push(format!("not kept on this host: {}", changes.unkept.join("; ")));
     }
     if let Some(why) = &changes.refused {
-        lines.push(format!("`up` will be refused: {why}"));
-    }
-    if !changes.not_looked_at.is_empty() {
-        let hosts = changes.not_looked_at.join(", ");
-        lines.push(format!("not looked at, for SSH is not there yet: {hosts}"));
+        lines.push(format!("`{by}` will be refused: {why}"));
     }
     lines
 }
@@ -106,14 +131,12 @@ fn footer(changes: &Changes) -> Vec<String> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use stead_core::reconcile::FieldChange;
 
     fn changes(instances: &[(&str, Change)]) -> Changes {
         let name = |text: &str| text.parse::<ServiceName>().unwrap();
         let instances = instances.iter().cloned();
         Changes {
-            fleet: "shop".into(),
-            host: "local".into(),
+            by: "up",
             running: Some("shop".into()),
             generation: 3,
             has_agent: true,
@@ -125,8 +148,12 @@ mod tests {
             built_on_up: Vec::new(),
             unkept: Vec::new(),
             refused: None,
-            not_looked_at: Vec::new(),
         }
+    }
+
+    fn planned(changes: Changes) -> Planned {
+        let hosts = [("local".parse().unwrap(), OnHost::Changes(Box::new(changes)))];
+        Planned { fleet: "shop".into(), tier: Vec::new(), hosts: hosts.into() }
     }
 
     fn field(field: &str, from: &str, to: &str) -> FieldChange {
@@ -158,21 +185,24 @@ mod tests {
         changes.unkept.push("`limits.cpu` of orders".into());
         changes.refused = Some("this host cannot keep `limits.memory` of `db`".into());
         changes.has_agent = false;
-        changes.not_looked_at.push("win1".into());
-        insta::assert_snapshot!("plan", lines(&changes, Paint(false)).join("\n"));
+        let mut planned = planned(changes);
+        planned.tier.push(field("service.orders.count", "1", "11"));
+        let error = "it cannot be reached: no route".into();
+        planned.hosts.insert("vm1".parse().unwrap(), OnHost::Lost { error });
+        insta::assert_snapshot!("plan", lines(&planned, Paint(false)).join("\n"));
     }
 
     #[test]
     fn a_plan_that_changes_nothing_says_so_in_a_line() {
         let changes = changes(&[("db.0", Change::Keep)]);
-        assert_eq!(lines(&changes, Paint(false)), ["shop on local: 1 unchanged"]);
+        assert_eq!(lines(&planned(changes), Paint(false)), ["shop on local: 1 unchanged"]);
     }
 
     #[test]
     fn another_fleet_at_the_root_is_told() {
         let mut changes = changes(&[("db.0", Change::Remove)]);
         changes.running = Some("bank".into());
-        let lines = lines(&changes, Paint(false));
+        let lines = lines(&planned(changes), Paint(false));
         assert_eq!(lines[1], "fleet `bank` runs here now: `up` would refuse this one");
     }
 }

@@ -5,5 +5,6 @@ mod ends;
 mod faults;
 mod fleet;
 mod lossless;
+mod scope;
 mod secrets;
 mod signing;
