@@ -119,15 +119,12 @@ impl Layers {
 
     /// A value as it is written.
     fn written(&self, value: &Spanned<DeValue<'_>>) -> String {
-        match value.get_ref() {
-            // Its span is that of its header.
-            DeValue::Table(table) => {
-                let keys: Vec<String> =
-                    table.keys().map(|key| escaped(key.get_ref().as_ref())).collect();
-                format!("a table of {}", keys.join(", "))
-            }
-            _ => quoted(self.text.get(value.span()).unwrap_or("")),
-        }
+        let Some(table) = value.get_ref().as_table() else {
+            return quoted(self.text.get(value.span()).unwrap_or(""));
+        };
+        // Its span is that of its header.
+        let keys = table.keys().map(|key| escaped(key.get_ref().as_ref()));
+        format!("a table of {}", keys.collect::<Vec<_>>().join(", "))
     }
 
     /// The text of one file.
