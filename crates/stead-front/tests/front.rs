@@ -242,8 +242,11 @@ fn a_front_that_is_asked_to_end_does_so_once_its_last_connection_has_ended() {
     }
 }
 
+/// Sent by a client that ends its side with it.
+const FAREWELL: &[u8] = b"f";
+
 /// A backend that answers the first byte it is sent and, sent another one, ends the connection
-/// without a word.
+/// without a word. At a farewell it waits for the client's end, which comes a moment after it.
 fn backend_that_cuts() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -255,6 +258,9 @@ fn backend_that_cuts() -> SocketAddr {
                 stream.read_exact(&mut byte).unwrap();
                 stream.write_all(&byte).unwrap();
                 let _ = stream.read(&mut byte);
+                if byte == FAREWELL {
+                    let _ = stream.read(&mut byte);
+                }
             });
         }
     });
@@ -287,7 +293,7 @@ fn connections_that_one_which_gives_way_ends_without_the_answer_that_is_due_are_
     front.set(&[answering]);
     // One with nothing due, and one whose client has ended it.
     drop((in_set, resting));
-    farewell.write_all(b"2").unwrap();
+    farewell.write_all(FAREWELL).unwrap();
     farewell.shutdown(Shutdown::Write).unwrap();
     assert_eq!(farewell.read(&mut [0]).unwrap_or(0), 0);
     until("they are gone", || {
