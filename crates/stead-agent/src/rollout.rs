@@ -178,10 +178,10 @@ impl Agent {
         self.remember(next, Some(to), entry);
     }
 
-    /// The plan that is there; an empty one, where none is.
+    /// What could be brought back of the plan that is there; an empty one, where none is.
     fn plan_of_now(&self, like: &Plan) -> Plan {
         let empty = || Plan { instances: BTreeMap::new(), ..like.clone() };
-        self.stored.as_ref().map_or_else(empty, |stored| stored.plan.clone())
+        self.stored.as_ref().map_or_else(empty, |stored| stored.plan.clone().lasting())
     }
 
     /// The line of the host's history that goes with a change, if it ends a rollout.

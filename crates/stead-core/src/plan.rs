@@ -30,12 +30,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The instances of a service, and its front.
+    /// The instances of a service, its front and its migration.
     pub fn of_service<'a>(
         &'a self,
         service: &ServiceName,
     ) -> impl Iterator<Item = (&'a InstanceName, &'a Spec)> {
         self.instances.iter().filter(move |(name, _)| belongs(name, service))
+    }
+
+    /// The same plan without what runs once: to bring that back would run it again.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.instances.retain(|_, spec| !spec.once);
+        self
     }
 
     /// The same plan, but for one service, which is as in another.
@@ -48,10 +55,14 @@ impl Plan {
     }
 }
 
-/// Whether an instance is one of the service, or its front.
+/// What the names of a front and of a migration have behind that of their service.
+const BROUGHT_ALONG: [&str; 2] = ["-front", "-migrate"];
+
+/// Whether an instance is one of the service, or what stead brings along for it.
 fn belongs(name: &InstanceName, service: &ServiceName) -> bool {
     let of = name.service().as_str();
-    of == service.as_str() || of.strip_suffix("-front") == Some(service.as_str())
+    let is_along = |end: &str| of.strip_suffix(end) == Some(service.as_str());
+    of == service.as_str() || BROUGHT_ALONG.into_iter().any(is_along)
 }
 
 /// What one instance must be.
@@ -107,6 +118,9 @@ pub struct Spec {
     /// takes the place of another.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fronted: Option<Fronted>,
+    /// It runs once, to its end: it is ready once it has ended well.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub once: bool,
 }
 
 impl Spec {
@@ -140,6 +154,7 @@ impl Spec {
             config: None,
             schedule: None,
             fronted: None,
+            once: false,
         }
     }
 }

@@ -140,16 +140,23 @@ struct Range<'a> {
 /// What the port of a front is called among those of its service.
 const FRONT: &str = "front";
 
-/// Checks that no service is called as the front of another is.
-pub(crate) fn fronts(services: &[Written<'_>], reader: &mut Reader<'_>) {
-    for written in services.iter().filter(|written| !written.raw.front.is_absent()) {
-        let front = format!("{}-front", written.name.value);
-        let clash = services.iter().find(|other| other.name.value.as_str() == front);
-        if let Some(other) = clash {
-            let what = format!("service `{front}` is called as a front is");
-            let because = format!("`{}` has one, and it is called that", written.name.value);
-            let problem = Problem::new(other.name.span.clone(), what, because, "another name");
-            reader.push(problem.seen_at(written.name.span.clone(), "has a front"));
+/// Checks that no service is called as the front or the migration of another is.
+pub(crate) fn brought_along(services: &[Written<'_>], reader: &mut Reader<'_>) {
+    let name = |written: &Written<'_>| written.name.value.clone();
+    for written in services {
+        let has = [
+            ("front", "has a front", !written.raw.front.is_absent()),
+            ("migrate", "has a migration", !written.raw.migrate.is_absent()),
+        ];
+        for (end, seen, _) in has.into_iter().filter(|(_, _, has)| *has) {
+            let taken = format!("{}-{end}", written.name.value);
+            let clash = services.iter().find(|other| name(other).as_str() == taken);
+            if let Some(other) = clash {
+                let what = format!("service `{taken}` is called as what stead brings along");
+                let because = format!("`{}` {seen}, and it is called that", written.name.value);
+                let problem = Problem::new(other.name.span.clone(), what, because, "another name");
+                reader.push(problem.seen_at(written.name.span.clone(), seen));
+            }
         }
     }
 }

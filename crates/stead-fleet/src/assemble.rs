@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use crate::across;
 use crate::fleet::{Address, Fleet, Host, Os, Rollout, Service};
+use crate::hooks::Hooks;
 use crate::layers::Layers;
 use crate::leaf::EnvName;
 use crate::problem::{Problem, Problems, quoted};
@@ -80,7 +81,7 @@ fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> 
     };
     across::needs(&written, &names, reader);
     across::ports(&written, reader);
-    across::fronts(&written, reader);
+    across::brought_along(&written, reader);
     across::instances(&written, reader);
     let secrets = secrets(&raw.secret, &written, reader);
     let services: Vec<Option<Service>> = written
@@ -97,6 +98,7 @@ fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> 
         name: raw.name.value().cloned().unwrap_or_else(default_name),
         signing_key: raw.signing_key.value().map(|path| path.0.clone()),
         rollout: raw.rollout.value().map(rollout).unwrap_or_default(),
+        hooks: raw.rollout.value().map(Hooks::of).unwrap_or_default(),
         hosts,
         secrets,
         services: services.into_iter().map(|service| (service.name.clone(), service)).collect(),
@@ -140,6 +142,7 @@ fn rollout(raw: &RawRollout) -> Rollout {
         bake: raw.bake.value().map(|it| it.0),
         ready_within: raw.ready_within.value().map(|it| it.0),
         commit_within: raw.commit_within.value().map(|it| it.0),
+        migrate_within: raw.migrate_within.value().map(|it| it.0),
     }
 }
 

@@ -100,6 +100,7 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
         config,
         schedule,
         fronted,
+        once,
     } = spec;
     let names = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
     let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
@@ -124,6 +125,7 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
         ("schedule".into(), Shown::optional(schedule.as_ref().map(times))),
         ("front".into(), Shown::optional(fronted.as_ref().map(|fronted| &fronted.by))),
     ]);
+    fields.extend(once.then(|| ("once".to_owned(), Shown::plain(once))));
     fields.extend(limit_fields(limits));
     let within = startup.as_ref().map(|startup| show_duration(startup.within));
     fields.insert("startup".into(), probe(startup.as_ref().map(|startup| &startup.probe)));

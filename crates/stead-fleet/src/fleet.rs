@@ -15,6 +15,7 @@ use stead_core::schedule::Schedule;
 use stead_core::signal::Signal;
 use stead_core::template::Template;
 
+use crate::hooks::{FleetMigration, Hooks};
 use crate::layers::Layers;
 use crate::leaf::StopSignal;
 use crate::places::template;
@@ -29,6 +30,7 @@ pub struct Fleet {
     pub(crate) name: FleetName,
     pub(crate) signing_key: Option<String>,
     pub(crate) rollout: Rollout,
+    pub(crate) hooks: Hooks,
     pub(crate) hosts: BTreeMap<HostName, Host>,
     pub(crate) secrets: BTreeMap<SecretName, SecretSource>,
     pub(crate) services: BTreeMap<ServiceName, Service>,
@@ -104,6 +106,7 @@ pub struct Service {
     pub(crate) replace: Replace,
     pub(crate) front: Option<FleetFront>,
     pub(crate) reload: Option<FleetReload>,
+    pub(crate) migration: Option<FleetMigration>,
     /// `None` is off.
     pub(crate) sandbox: Option<FleetLoosened>,
     pub(crate) restart: Restart,
@@ -235,6 +238,7 @@ pub struct Rollout {
     pub compare: Option<bool>,
     pub ready_within: Option<Duration>,
     pub commit_within: Option<Duration>,
+    pub migrate_within: Option<Duration>,
 }
 
 impl Fleet {
@@ -261,6 +265,10 @@ impl Fleet {
 
     pub fn rollout(&self) -> &Rollout {
         &self.rollout
+    }
+
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
     }
 
     pub fn name(&self) -> &FleetName {
@@ -344,15 +352,7 @@ impl Fleet {
         assert!(self.hosts.contains_key(host), "the fleet has no host {host}");
         let mut instances = BTreeMap::new();
         for (service, program) in self.services_on(host) {
-            let found = packed.get(&service.name).cloned().unwrap_or_default();
-            let named = |files: &[ReleaseFile], digest: Option<Digest>| match files {
-                [] => None,
-                [..] => Some(digest.expect("a service with files is packed before it is planned")),
-            };
-            let packed = Packed {
-                release: named(&program.files, found.release),
-                config: named(&program.config, found.config),
-            };
+            let packed = program.packed(packed.get(&service.name));
             for index in 0..service.count {
                 let name = InstanceName::new(service.name.clone(), index);
                 instances.insert(name, service.spec(program, index, packed.clone(), secrets));
@@ -425,10 +425,22 @@ impl Service {
         packed: Packed,
         secrets: &BTreeMap<SecretName, Digest>,
     ) -> Spec {
+        // Which of two ports a run has is known only when it begins.
+        let is_early = self.front.is_none();
+        self.filled(program, (index, is_early), packed, secrets)
+    }
+
+    /// The spec of an instance; `is_early` says that its ports are filled in here.
+    pub(crate) fn filled(
+        &self,
+        program: &Program,
+        (index, is_early): (u32, bool),
+        packed: Packed,
+        secrets: &BTreeMap<SecretName, Digest>,
+    ) -> Spec {
         let ports = self.ports_of(index);
         let port = |name: &str| ports.get(name).copied();
-        // Which of two ports a run has is known only when it begins.
-        let early = |name: &str| port(name).filter(|_| self.front.is_none());
+        let early = |name: &str| port(name).filter(|_| is_early);
         let fill = |text: &String| template(text, early);
         let fill_all = |texts: &[String]| texts.iter().map(fill).collect::<Vec<_>>();
         let how = match &program.stop_how {
@@ -481,6 +493,7 @@ impl Service {
                 .map(|(startup, within)| Startup { probe: probe(startup), within: *within }),
             listen: self.listen.clone(),
             replace: self.replace,
+            once: false,
             fronted: self
                 .front
                 .as_ref()
@@ -493,7 +506,7 @@ impl Service {
         }
     }
 
-    fn ports_of(&self, index: u32) -> BTreeMap<String, u16> {
+    pub(crate) fn ports_of(&self, index: u32) -> BTreeMap<String, u16> {
         // Behind a front each instance has two of each: one for the run that takes its place.
         let stride = if self.front.is_some() { 2 } else { 1 };
         let shift = |first: u16| {
@@ -508,6 +521,23 @@ impl Program {
     /// The command that makes its files, run in the folder of the fleet file.
     pub fn build(&self) -> Option<&str> {
         self.build.as_deref()
+    }
+
+    /// What was packed of it.
+    ///
+    /// # Panics
+    /// If something is to be packed and was not: a mistake of the caller.
+    pub(crate) fn packed(&self, found: Option<&Packed>) -> Packed {
+        let named = |files: &[ReleaseFile], digest: Option<&Digest>| match files {
+            [] => None,
+            [..] => {
+                Some(digest.expect("a service with files is packed before it is planned").clone())
+            }
+        };
+        Packed {
+            release: named(&self.files, found.and_then(|it| it.release.as_ref())),
+            config: named(&self.config, found.and_then(|it| it.config.as_ref())),
+        }
     }
 
     /// Its variables that are none.

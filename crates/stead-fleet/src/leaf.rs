@@ -75,7 +75,7 @@ impl FromText for PortName {
     }
 }
 
-const NUL: &str = "it holds a NUL byte, which ends a text for the system";
+pub(crate) const NUL: &str = "it holds a NUL byte, which ends a text for the system";
 
 /// A text that may hold places like `{data}`; they are checked once the ports are known.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use stead_core::units::MilliCpu;
 use toml::de::DeValue;
 
 use crate::fleet::{Address, Os};
+use crate::hooks::HookCommand;
 use crate::leaf::{
     Account, Argv, Build, EnvName, FilePath, HostRoot, HttpPath, IpText, LineText, PortName,
     ReloadSignal, StopSignal, Text,
@@ -82,6 +83,14 @@ table! {
         /// After which time without a word from the operator a host takes a switch back by itself;
         /// `120s` if it is left out.
         commit_within: Lasting<COMMIT_WITHIN_MIN_MS>,
+        /// How long the migration of a service may take; `10m` if it is left out.
+        migrate_within: Lasting<READY_WITHIN_MIN_MS>,
+        /// A command that `stead deploy` runs here, in the folder of the fleet file, once every
+        /// host is reached; unless it ends with 0 nothing is changed.
+        before: HookCommand,
+        /// A command that `stead deploy` runs here once it has ended, however it has; it finds
+        /// that in `STEAD_OUTCOME`.
+        after: HookCommand,
     }
 }
 
@@ -164,6 +173,9 @@ table! {
         replace: RawReplace,
         /// How an instance is told to read its configuration again: a signal or a hook.
         reload: RawReload,
+        /// Program and arguments that bring what all hosts share, like a database, to what a new
+        /// release needs: run once for the fleet by `stead deploy`, before any host is switched.
+        migrate: Argv,
         /// When an ended run is followed by the next one.
         restart: RawRestart,
         /// When it runs, if not always: `every` so often, or at the times of `cron`.

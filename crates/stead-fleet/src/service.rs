@@ -37,6 +37,7 @@ pub(crate) fn service(
     let listen = part.listen();
     let reload = part.reload(systems);
     let front = part.front(systems);
+    let migration = part.migration();
     let schedule = part.schedule();
     let limits = raw.limits.value();
     let keep = raw.log.value().and_then(|log| log.keep.value());
@@ -60,6 +61,7 @@ pub(crate) fn service(
         front: front?,
         listen,
         reload: reload?,
+        migration: migration?,
         sandbox: sandbox(&raw.sandbox),
         restart: restart(raw),
         schedule: schedule?,
@@ -188,6 +190,7 @@ impl<'a> Part<'a, '_, '_> {
                 argv(self.path(&format!("{field}.exec")), exec);
             }
         }
+        argv(self.path("migrate"), &raw.migrate);
         if let Some(reload) = raw.reload.value() {
             argv(self.path("reload.hook"), &reload.hook);
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stead_core::names::{HostName, SecretName, ServiceName};
-use stead_core::plan::{Digest, Plan, Spec, StopHow};
+use stead_core::plan::{Digest, Plan, Spec, StopHow, When};
 use stead_core::rollout::Wave;
 use stead_core::template::Places;
 use stead_fleet::{Address, Fleet, Os, Packed, Rollout, Stage};
@@ -62,6 +62,35 @@ fn the_pace_of_rollouts_and_the_key_are_read_as_written() {
     assert_eq!(fleet.signing_key(), Some("keys/deploy.key"));
     let least = parsed("[service.a]\nrun = [\"/a\"]\n");
     assert_eq!((least.rollout(), least.signing_key()), (&Rollout::default(), None));
+}
+
+#[test]
+fn a_migration_is_its_service_run_once_and_listening_nowhere() {
+    let fleet = parsed(
+        "[rollout]\nbefore = \"./freeze\"\nafter = \"./tell\"\nmigrate_within = \"5m\"\n\
+         [service.web]\nrun = [\"/w\"]\nport.http = 80\nfront = { port = 90 }\n\
+         env.AT = \"{port.http}\"\nuser = \"web\"\nneeds = [\"db\"]\nready = { tcp = true }\n\
+         migrate = [\"/w\", \"--port={port.http}\"]\n[service.db]\nrun = [\"/d\"]\n",
+    );
+    let [before, after] = [&fleet.hooks().before, &fleet.hooks().after].map(Option::as_deref);
+    assert_eq!((before, after), (Some("./freeze"), Some("./tell")));
+    assert_eq!(fleet.rollout().migrate_within, Some(Duration::from_secs(300)));
+    let host = fleet.hosts().next().expect("there is one");
+    let all = fleet.migrations(host, &BTreeMap::new(), &BTreeMap::new());
+    let [migration] = &all[..] else { panic!("{all:?}") };
+    assert_eq!(migration.instance.to_string(), "web-migrate.0");
+    let spec = &migration.spec;
+    assert_eq!(argv(spec), ["/w", "--port=80"]);
+    assert_eq!(String::from(spec.env["AT"].clone()), "80");
+    assert_eq!(spec.user.as_deref(), Some("web"));
+    assert!(spec.once && spec.ports.is_empty() && spec.needs.is_empty());
+    assert!(spec.ready.is_none() && spec.fronted.is_none());
+    assert_eq!(spec.restart.when, When::Never);
+    // Control: the service itself has all of that.
+    let plan = plan(&fleet, host.name().as_str());
+    let web = self::spec(&plan, "web.0");
+    assert!(!web.once && !web.ports.is_empty() && !web.needs.is_empty());
+    assert!(plan.instances.keys().all(|name| *name != migration.instance));
 }
 
 #[test]

@@ -186,6 +186,16 @@ impl Hosts {
         ip(&["link", "set", &self.link(n), state])
     }
 
+    /// Bytes that went to a host and came from it since it was made.
+    pub fn traffic(&self, n: usize) -> io::Result<u64> {
+        let folder = Path::new("/sys/class/net").join(self.link(n)).join("statistics");
+        let both = ["rx_bytes", "tx_bytes"].map(|name| {
+            let text = fs::read_to_string(folder.join(name))?;
+            text.trim().parse::<u64>().map_err(io::Error::other)
+        });
+        both.into_iter().sum()
+    }
+
     fn namespace(&self, n: usize) -> String {
         format!("stead-{}-{n}", self.net)
     }

@@ -52,6 +52,7 @@ impl Vm {
         }
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut vm = Self { image: image.clone(), folder: folder.to_owned(), port, qemu: None };
+        vm.write_ssh_config()?;
         vm.power_on()?;
         Ok(vm)
     }
@@ -147,7 +148,7 @@ impl Vm {
 
     /// Runs a script as root.
     pub fn try_sh(&self, script: &str) -> io::Result<Said> {
-        let output = self.ssh().arg("root@127.0.0.1").arg(script).stdin(Stdio::null()).output()?;
+        let output = self.ssh().arg("vm").arg(script).stdin(Stdio::null()).output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         Ok(Said { code: output.status.code(), out, err })
@@ -159,7 +160,7 @@ impl Vm {
             format!("cat > '{to}.new' && chmod {mode:o} '{to}.new' && mv '{to}.new' '{to}'");
         let mut ssh = self.ssh();
         let status = ssh
-            .arg("root@127.0.0.1")
+            .arg("vm")
             .arg(script)
             .stdin(fs::File::open(from)?)
             .stderr(Stdio::null())
@@ -172,18 +173,24 @@ impl Vm {
 
     fn ssh(&self) -> Command {
         let mut ssh = Command::new("ssh");
-        ssh.arg("-i").arg(self.image.file("key"));
-        ssh.args(["-q", "-F", "none", "-p", &self.port.to_string()]);
-        for option in [
-            "BatchMode=yes",
-            "ConnectTimeout=5",
-            "ServerAliveInterval=5",
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-        ] {
-            ssh.args(["-o", option]);
-        }
+        ssh.arg("-F").arg(self.ssh_config());
         ssh
+    }
+
+    /// What `ssh -F` reads to reach it, by any name.
+    pub fn ssh_config(&self) -> PathBuf {
+        self.folder.join("ssh-config")
+    }
+
+    fn write_ssh_config(&self) -> io::Result<()> {
+        let text = format!(
+            "Host *\n HostName 127.0.0.1\n Port {}\n User root\n IdentityFile {}\n \
+             BatchMode yes\n ConnectTimeout 5\n ServerAliveInterval 5\n LogLevel QUIET\n \
+             StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n",
+            self.port,
+            self.image.file("key").display()
+        );
+        fs::write(self.ssh_config(), text)
     }
 }
 

@@ -4,7 +4,8 @@
 //! `healthz-fails-after=MS`, `crash-after=MS`, `cut` (end at once on TERM), `notify`,
 //! `watchdog-for=MS` (say that it is well, for so long), `hang-health`, `flood-health`,
 //! `drain=MS` (the longest time after TERM), `accept-when-ready` (take no connection before),
-//! `public` (at every address of the machine), `say=TEXT`, `leak=MIB` (so much more in each
+//! `public` (at every address of the machine), `say=TEXT`, `reads=FILE` (says what is in it, too,
+//! and reads it again on HUP), `leak=MIB` (so much more in each
 //! second), `errors=N` (so many lines that tell of one in each second), `spin=N` (so many threads
 //! that only use the CPU).
 //!
@@ -14,8 +15,8 @@ use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ struct Server {
     options: Vec<String>,
     stopping: Arc<AtomicBool>,
     connections: AtomicUsize,
+    /// What was in the file that it reads.
+    read: Mutex<String>,
 }
 
 impl Server {
@@ -51,6 +54,15 @@ impl Server {
         Some(self.began.elapsed() >= Duration::from_millis(self.value(name)?))
     }
 
+    /// Reads its file, if it has one.
+    fn read_again(&self) -> io::Result<()> {
+        if let Some(file) = self.text("reads") {
+            let text = std::fs::read_to_string(file)?;
+            *self.read.lock().unwrap_or_else(PoisonError::into_inner) = format!(" {}", text.trim());
+        }
+        Ok(())
+    }
+
     fn is_ready(&self) -> bool {
         !self.has("never-ready")
             && self.is_past("ready-after") != Some(false)
@@ -66,7 +78,13 @@ pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
         options: options.iter().map(|option| (*option).to_owned()).collect(),
         stopping,
         connections: AtomicUsize::new(0),
+        read: Mutex::default(),
     });
+    let told_to_read = Arc::new(AtomicBool::new(false));
+    if server.text("reads").is_some() {
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&told_to_read))?;
+        server.read_again()?;
+    }
     go_wrong(&server);
     let listener = listener(&server)?;
     listener.set_nonblocking(true)?;
@@ -80,6 +98,9 @@ pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
         if !told_ready && server.is_ready() {
             told_ready = true;
             notify("READY=1\nSTATUS=serving")?;
+        }
+        if told_to_read.swap(false, Ordering::Relaxed) {
+            server.read_again()?;
         }
         if server.is_past("watchdog-for") == Some(false) {
             notify("WATCHDOG=1")?;
@@ -175,7 +196,9 @@ fn answer_all(server: &Server, stream: &TcpStream) -> io::Result<()> {
             flood(stream)?;
         }
         let status = if health && !server.is_ready() { "503 Not ready" } else { "200 OK" };
-        let body = format!("{} {}\n", std::process::id(), server.text("say").unwrap_or(""));
+        let said = server.text("say").unwrap_or("");
+        let read = server.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let body = format!("{} {said}{read}\n", std::process::id());
         let connection = if last { "close" } else { "keep-alive" };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",

@@ -13,7 +13,9 @@
 
 mod compare;
 mod gate;
+mod hooks;
 mod host;
+mod migrate;
 mod resume;
 mod rollback;
 mod rollout;
@@ -41,6 +43,7 @@ use crate::kit::Kit;
 use crate::secrets::Secrets;
 
 use host::{Host, Lost};
+use migrate::Migrations;
 use rollout::Rollout;
 use sent::Outbox;
 
@@ -79,27 +82,51 @@ async fn anew(
     let secrets = interrupts.or(Secrets::read(file, fleets.iter().map(|it| &it.host))).await?;
     let secrets = Arc::new(secrets);
     let mut loaded = Vec::new();
+    let mut by_host = BTreeMap::new();
     for (fleet, host) in fleets.iter().zip(all(file, crash)?) {
         let own = fleet.parts().map(|(service, _, part)| (service.name().clone(), part));
         let own: Vec<_> = own.collect();
         let digests = own.iter().map(|key| (key.clone(), parts[key].digest().clone()));
-        let plan = fleet.plan(&digests.collect(), &secrets);
+        let digests = digests.collect();
+        let plan = fleet.plan(&digests, &secrets);
+        by_host.insert(host.name.clone(), fleet.migrations(&digests, &secrets));
         let host = host.with(plan, Arc::clone(&parts), own);
         loaded.push(host.with_secrets(Arc::clone(&secrets)));
     }
     let pace = args.pace.over(file.fleet.rollout());
-    let compares = args.pace.compares(file.fleet.rollout());
     let (hosts, lost) = interrupts.or(connect(ctx, loaded, pace.unreachable_max)).await?;
-    let hosts: Vec<Host> =
-        hosts.into_iter().map(|host| host.beside(|now, next| file.beside(now, next))).collect();
-    let names = hosts.iter().map(|host| &host.name).chain(lost.keys());
-    let what = match &file.tier {
+    let names: Vec<String> =
+        hosts.iter().map(|host| &host.name).chain(lost.keys()).map(ToString::to_string).collect();
+    hooks::before(ctx, interrupts, file, &names).await?;
+    let path = &*args.file;
+    let crash = Arc::clone(crash);
+    let migrations = Migrations { file, path, parts, secrets, crash, pace: pace.clone(), by_host };
+    let ended = match migrations.carry_out(ctx, interrupts, hosts).await {
+        Err(failure) => Err(failure),
+        Ok(hosts) => {
+            let beside = |host: Host| host.beside(|now, next| file.beside(now, next));
+            let hosts = hosts.into_iter().map(beside).collect();
+            let about = about(what(file), names.clone(), path);
+            let compares = args.pace.compares(file.fleet.rollout());
+            let rollout = Rollout { hosts, lost, about, pace, key, compares, resumed: None };
+            rollout.carry_out(ctx, interrupts).await
+        }
+    };
+    let ended = ended.and_then(|hosts| tell_deployed(ctx, &hosts));
+    hooks::after(ctx, interrupts, file, &names, &ended).await;
+    ended
+}
+
+fn what(file: &FleetFile) -> String {
+    match &file.tier {
         Some(tier) => format!("deploy of {tier}"),
         None => "deploy".to_owned(),
-    };
-    let about = about(what, names.map(ToString::to_string).collect(), &args.file);
-    let rollout = Rollout { hosts, lost, about, pace, key, compares, resumed: None };
-    rollout.carry_out(ctx, interrupts).await
+    }
+}
+
+/// Says where all of it is, which is everywhere.
+fn tell_deployed(ctx: &mut Context, hosts: &[String]) -> Result<(), Failure> {
+    ctx.screen.write(&format!("deployed: {}\n", hosts.join(", ")))
 }
 
 /// The hosts of a fleet on which something runs.

@@ -10,7 +10,8 @@ use stead_core::names::{HostName, ServiceName, TierName};
 use stead_core::plan::{Digest, Plan};
 use stead_core::reconcile::FieldChange;
 use stead_fleet::{
-    Address, FILE_BYTES_MAX, Fleet, Layers, Packed, Problems, Program, ReleaseFile, Service, Stage,
+    Address, FILE_BYTES_MAX, Fleet, Layers, Migration, Packed, Problems, Program, ReleaseFile,
+    Service, Stage,
 };
 use tokio::process::Command;
 
@@ -244,7 +245,7 @@ impl<'a> LocalFleet<'a> {
             };
             let what = format!("build {}", service.name());
             screen.note(&format!("{} {command}", screen.paint_notes.paint(Tone::Strong, &what)));
-            let why = match run_build(command, &self.file.folder).await {
+            let why = match run_command(command, &self.file.folder, []).await {
                 Ok(status) if status.success() => continue,
                 Ok(status) => status.to_string(),
                 Err(error) => error.to_string(),
@@ -312,12 +313,13 @@ impl<'a> LocalFleet<'a> {
 
     /// What this machine must run, given the names of what was packed, and of secrets.
     pub(crate) fn plan(&self, digests: &Digests, secrets: &Secrets) -> Plan {
-        let mut packed: BTreeMap<ServiceName, Packed> = BTreeMap::new();
-        for ((name, part), digest) in digests {
-            let packed = packed.entry(name.clone()).or_default();
-            *part.of(packed) = Some(digest.clone());
-        }
-        self.file.fleet.plan(&self.host, &packed, &secrets.ids())
+        self.file.fleet.plan(&self.host, &packed(digests), &secrets.ids())
+    }
+
+    /// The migrations of its services, given the same.
+    pub(crate) fn migrations(&self, digests: &Digests, secrets: &Secrets) -> Vec<Migration> {
+        let host = self.file.fleet.host(&self.host).expect("it is a host of this fleet");
+        self.file.fleet.migrations(host, &packed(digests), &secrets.ids())
     }
 
     fn pack_failure(
@@ -330,6 +332,16 @@ impl<'a> LocalFleet<'a> {
         let (service, at) = (service.to_string(), self.file.layers.place(span));
         Failure::Pack { service, part, at, source }
     }
+}
+
+/// The names of what was packed, by service.
+fn packed(digests: &Digests) -> BTreeMap<ServiceName, Packed> {
+    let mut packed: BTreeMap<ServiceName, Packed> = BTreeMap::new();
+    for ((name, part), digest) in digests {
+        let packed = packed.entry(name.clone()).or_default();
+        *part.of(packed) = Some(digest.clone());
+    }
+    packed
 }
 
 /// The bytes of a file; of one that is too long, enough to be refused for its length.
@@ -346,11 +358,17 @@ fn failure(layers: &Layers, problems: &Problems, paint: Paint) -> Failure {
     Failure::FleetFile { file: layers.first_name().to_owned(), rendered }
 }
 
-async fn run_build(command: &str, folder: &Path) -> io::Result<std::process::ExitStatus> {
+/// Runs a command of the fleet file to its end.
+pub(crate) async fn run_command<'a>(
+    command: &str,
+    folder: &Path,
+    env: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> io::Result<std::process::ExitStatus> {
     // Standard output is for facts; what a build says is progress.
     let said = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned()?;
     Command::new("/bin/sh")
         .args(["-c", command])
+        .envs(env)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(said)

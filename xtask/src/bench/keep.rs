@@ -13,6 +13,7 @@ use super::peers::{
 };
 use super::report::{Goal, Limit, Report};
 use super::serve::Serve;
+use super::ship::Ship;
 use super::{crowd, latency, logs};
 use crate::packages::{self, Package};
 use crate::say;
@@ -26,6 +27,8 @@ pub(crate) enum Bench {
     Keep(Keep),
     /// CPU of probing beside a bare C loop, ready to reported, replacement, and the front
     Serve(Serve),
+    /// A 20 MB program brought to 1, 5 and 20 hosts, beside rsync and Ansible
+    Ship(Ship),
 }
 
 #[derive(clap::Args)]
@@ -85,6 +88,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Front(front) => front.run(),
         Bench::Keep(keep) => keep.run(),
         Bench::Serve(serve) => serve.run(),
+        Bench::Ship(ship) => ship.run(),
     }
 }
 

@@ -13,6 +13,7 @@ mod peers;
 mod procfs;
 mod report;
 mod serve;
+mod ship;
 mod table;
 
 pub(crate) use keep::{Bench, run};

@@ -10,40 +10,68 @@ use stead_wire::api::{InstanceStatus, Status};
 /// Instances that end so often after a switch do not work.
 const ENDS_MAX: u64 = 1;
 
+/// How the runs of an instance may end, as far as it is well with that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ends {
+    Never,
+    /// Well, without being followed by another one.
+    May,
+    /// The same, and until then it is not ready; with the last run there was before.
+    Must {
+        after: u64,
+    },
+}
+
 /// What is to be seen on a host.
 #[derive(Debug)]
 pub(super) struct Gate {
-    /// Whether a run of an instance may end well without being followed by another.
-    may_end: BTreeMap<String, bool>,
+    /// How the runs of an instance may end.
+    ends: BTreeMap<String, Ends>,
     /// How often it had ended before.
     restarts: BTreeMap<String, u64>,
     /// What was said of it before: no reason for what is otherwise now.
     notes: BTreeMap<String, Vec<String>>,
+    /// The instance that has failed, once one has.
+    pub(super) failed: Option<String>,
 }
 
 impl Gate {
-    pub(super) fn new(plan: &Plan, before: Option<&Status>) -> Self {
-        let may_end = plan.instances.iter().map(|(name, spec)| {
-            (name.to_string(), spec.restart.when != When::Always && spec.schedule.is_none())
-        });
+    /// For a host that goes by this plan from here on. `was` is the plan that it went by before,
+    /// where that was another one.
+    pub(super) fn new(plan: &Plan, was: Option<&Plan>, before: Option<&Status>) -> Self {
         let before = before.iter().flat_map(|status| &status.instances);
+        let run_of = |name: &str| before.clone().find(|it| it.name == name).map_or(0, |it| it.run);
+        let ends = plan.instances.iter().map(|(name, spec)| {
+            let is_new = was.is_some_and(|was| was.instances.get(name) != Some(spec));
+            let name = name.to_string();
+            let ends = match (spec.once, spec.restart.when, &spec.schedule) {
+                (true, _, _) => Ends::Must { after: if is_new { run_of(&name) } else { 0 } },
+                (false, When::Always, _) | (false, _, Some(_)) => Ends::Never,
+                (false, When::Failure | When::Never, None) => Ends::May,
+            };
+            (name, ends)
+        });
+        let ends = ends.collect();
         let notes = before.clone().map(|it| (it.name.clone(), it.notes.clone())).collect();
         let restarts = before.map(|instance| (instance.name.clone(), instance.restarts)).collect();
-        Self { may_end: may_end.collect(), restarts, notes }
+        Self { ends, restarts, notes, failed: None }
     }
 
     /// What one status says of it. The counts of a new run begin anew, or go on.
     pub(super) fn look(&mut self, status: &Status) -> Gated {
-        let mut missing = self.may_end.clone();
+        let mut missing = self.ends.clone();
         let mut pending = None;
         for instance in &status.instances {
-            let Some(may_end) = missing.remove(&instance.name) else {
+            let Some(ends) = missing.remove(&instance.name) else {
                 let why = format!("`{}` is still to end", instance.name);
                 pending.get_or_insert(why);
                 continue;
             };
-            match self.one(instance, may_end) {
-                Gated::Failed(why) => return Gated::Failed(why),
+            match self.one(instance, ends) {
+                Gated::Failed(why) => {
+                    self.failed = Some(instance.name.clone());
+                    return Gated::Failed(why);
+                }
                 Gated::Passed => (),
                 Gated::Pending(why) => drop(pending.get_or_insert(why)),
             }
@@ -54,7 +82,7 @@ impl Gate {
         pending.map_or(Gated::Passed, Gated::Pending)
     }
 
-    fn one(&mut self, instance: &InstanceStatus, may_end: bool) -> Gated {
+    fn one(&mut self, instance: &InstanceStatus, ends: Ends) -> Gated {
         let name = &instance.name;
         if let Some(why) = &instance.rejected {
             return Gated::Failed(format!("`{name}` keeps its old spec: {why}"));
@@ -69,6 +97,15 @@ impl Gate {
         }
         let is_current = instance.current;
         let ended_well = instance.last_exit.as_ref().is_some_and(|exit| exit.is_success());
+        let must_end_after = match ends {
+            Ends::Must { after } => Some(after),
+            Ends::May | Ends::Never => None,
+        };
+        let may_have_ended = match ends {
+            Ends::Must { after } => instance.run > after,
+            Ends::May => true,
+            Ends::Never => false,
+        };
         let known = self.notes.get(name).map_or(&[][..], Vec::as_slice);
         let because = instance.notes.iter().find(|note| !known.contains(note));
         let because = because.map(|note| format!(": {note}")).unwrap_or_default();
@@ -77,8 +114,11 @@ impl Gate {
                 Gated::Failed(format!("`{name}` has failed{last}{because}"))
             }
             _ if instance.next_run_at.is_some() && is_current => Gated::Passed,
+            "up" if is_current && must_end_after.is_some() => {
+                Gated::Pending(format!("`{name}` has not ended yet"))
+            }
             "up" if is_current && instance.ready == Some(true) => Gated::Passed,
-            "down" if is_current && may_end && ended_well => Gated::Passed,
+            "down" if is_current && ended_well && may_have_ended => Gated::Passed,
             phase if is_current => {
                 Gated::Pending(format!("`{name}` is {phase}, not ready{because}"))
             }
@@ -104,7 +144,7 @@ mod tests {
     fn gate() -> Gate {
         let mut before = samples::status();
         before.instances = vec![samples::up("orders", 0)];
-        Gate::new(&plan(), Some(&before))
+        Gate::new(&plan(), None, Some(&before))
     }
 
     fn looked(change: impl Fn(&mut InstanceStatus)) -> Gated {
@@ -145,7 +185,7 @@ mod tests {
         let mut instance = samples::up("orders", 0);
         instance.notes = vec![standing.into()];
         status.instances = vec![instance.clone()];
-        let mut gate = Gate::new(&plan(), Some(&status));
+        let mut gate = Gate::new(&plan(), None, Some(&status));
         (instance.current, instance.ready) = (true, Some(false));
         instance.notes.push("status 503".into());
         status.instances = vec![instance];

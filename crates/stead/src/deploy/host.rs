@@ -11,11 +11,11 @@ use stead_core::rollout::{
     Answer, Gated, HostAsk, HostAskWhat, HostRollout, Order, RolloutId, part,
 };
 use stead_release::sign::SigningKey;
-use stead_wire::api::{PlanState, Signed, Status};
+use stead_wire::api::{LogLine, PlanState, Signed, Status};
 use stead_wire::rollout::{About, ROLLOUT_REFUSED, RolloutAsk, RolloutState, Staged};
 use stead_wire::ship::{self, AgentMade, Offer, SecretOffer, Wanted};
 
-use crate::client::Client;
+use crate::client::{Client, encode};
 use crate::crash::Crash;
 use crate::deploy::compare::Compare;
 use crate::deploy::gate::Gate;
@@ -25,6 +25,7 @@ use crate::fleet_file::{Part, Parts};
 use crate::keys;
 use crate::kit::Kit;
 use crate::reach::{Purpose, Reached, Way, reach};
+use crate::screen::show_controls;
 use crate::secrets::Secrets;
 
 /// An agent that is begun or upgraded may take this long.
@@ -35,6 +36,10 @@ const CONTENT_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a host unpacks may take this long to be on its disk.
 const RELEASE_WITHIN: Duration = Duration::from_secs(120);
+
+/// So much is told of what an instance that has failed wrote last: lines, and characters of each.
+const SAID_LINES_MAX: usize = 5;
+const SAID_LEN_MAX: usize = 200;
 
 /// Who carries out a rollout.
 #[derive(Debug)]
@@ -151,7 +156,8 @@ impl Host {
         }
     }
 
-    async fn look(&mut self) -> Result<(), Failure> {
+    /// Looks at what it runs, and at what it holds of rollouts.
+    pub(super) async fn look(&mut self) -> Result<(), Failure> {
         let client = self.client().await?;
         let nothing = serde_json::json!({});
         let made = client.post_within(ship::AGENT, &nothing, AGENT_WITHIN);
@@ -254,8 +260,9 @@ impl Host {
     /// Switches, and takes note of what there was to see before.
     async fn switch(&mut self) -> Result<Answer, Failure> {
         let before: Status = self.get("/v1/status").await?;
+        let was: PlanState = self.get("/v1/plan").await?;
         let taken = self.ask(HostAskWhat::Switch).await?;
-        self.watch(&before).await?;
+        self.watch(was.plan.as_ref(), &before).await?;
         let compares = self.operator.as_ref().is_some_and(|operator| operator.compares);
         self.compare = compares.then(|| Compare::new(&before));
         Ok(taken)
@@ -265,15 +272,15 @@ impl Host {
     async fn revert(&mut self, why: String) -> Result<Answer, Failure> {
         let taken = self.ask(HostAskWhat::Revert { why }).await?;
         let now: Status = self.get("/v1/status").await?;
-        self.watch(&now).await?;
+        self.watch(None, &now).await?;
         self.compare = None;
         Ok(taken)
     }
 
     /// From here on its plan is what it is held against.
-    async fn watch(&mut self, before: &Status) -> Result<(), Failure> {
+    async fn watch(&mut self, was: Option<&Plan>, before: &Status) -> Result<(), Failure> {
         let state: PlanState = self.get("/v1/plan").await?;
-        self.gate = state.plan.map(|plan| Gate::new(&plan, Some(before)));
+        self.gate = state.plan.map(|plan| Gate::new(&plan, was, Some(before)));
         Ok(())
     }
 
@@ -282,15 +289,21 @@ impl Host {
         // Without a plan there is nothing that could fail.
         let gated = self.gate.as_mut().map_or(Gated::Passed, |gate| gate.look(&status));
         let client = self.client().await?;
-        let worse = match (&gated, &mut self.compare) {
-            (Gated::Passed, Some(compare)) => compare.look(&client, &status).await?,
-            (Gated::Passed | Gated::Failed(_) | Gated::Pending(_), _) => None,
+        let gated = match (gated, &mut self.compare) {
+            (Gated::Passed, Some(compare)) => {
+                compare.look(&client, &status).await?.map_or(Gated::Passed, Gated::Failed)
+            }
+            (Gated::Failed(why), _) => {
+                let failed = self.gate.as_ref().and_then(|gate| gate.failed.clone());
+                Gated::Failed(why + &last_said(&client, failed).await)
+            }
+            (gated @ (Gated::Passed | Gated::Pending(_)), _) => gated,
         };
-        Ok(Answer::Looked(worse.map_or(gated, Gated::Failed)))
+        Ok(Answer::Looked(gated))
     }
 
-    /// Brings there what the host lacks, and the plan.
-    async fn stage(&mut self) -> Result<Answer, Failure> {
+    /// Brings there all that the host lacks of what is shipped.
+    pub(super) async fn ship(&mut self) -> Result<(), Failure> {
         let client = self.client().await?;
         let parts = Arc::clone(&self.parts);
         for key in &self.own.clone() {
@@ -311,6 +324,13 @@ impl Host {
             let put = client.put_bytes(ship::RELEASE, body.into(), RELEASE_WITHIN);
             let _: Wanted = self.crash.around(put).await?;
         }
+        Ok(())
+    }
+
+    /// Brings there what the host lacks, and the plan.
+    async fn stage(&mut self) -> Result<Answer, Failure> {
+        self.ship().await?;
+        let client = self.client().await?;
         let plan = self.plan.clone().expect("what is staged was planned");
         self.bring_secrets(&client, &plan).await?;
         let operator = self.operator.clone().expect("a rollout has its operator");
@@ -355,6 +375,21 @@ impl Host {
         self.lacked_len += len;
         Ok(())
     }
+}
+
+/// What an instance that has failed wrote last, as the end of a reason: to bring it back may take
+/// its logs with it. Nothing, where that cannot be had.
+async fn last_said(client: &Client, instance: Option<String>) -> String {
+    let Some(instance) = instance else { return String::new() };
+    let path = format!("/v1/logs?names={}&last={SAID_LINES_MAX}", encode(&instance));
+    let mut said = Vec::new();
+    if let Ok(mut lines) = client.lines(&path).await {
+        while let Ok(Some(line)) = lines.next::<LogLine>().await {
+            let line: String = line.line.chars().take(SAID_LEN_MAX).collect();
+            said.push(show_controls(&line));
+        }
+    }
+    if said.is_empty() { String::new() } else { format!("; it wrote: {}", said.join(" | ")) }
 }
 
 /// A refusal of the rollout in the words of the host's machine.

@@ -13,7 +13,7 @@ use crate::args::DeployArgs;
 use crate::crash::Crash;
 use crate::deploy::host::Host;
 use crate::deploy::rollout::Rollout;
-use crate::deploy::{about, all, connect};
+use crate::deploy::{about, all, connect, tell_deployed};
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::FleetFile;
 use crate::interrupts::Interrupts;
@@ -49,7 +49,8 @@ pub(super) async fn resume(
     let pace = args.pace.over(file.fleet.rollout());
     let compares = args.pace.compares(file.fleet.rollout());
     let rollout = Rollout { hosts, lost, about, pace, key, compares, resumed };
-    rollout.carry_out(ctx, interrupts).await
+    let hosts = rollout.carry_out(ctx, interrupts).await?;
+    tell_deployed(ctx, &hosts)
 }
 
 /// No rollout is left to be ended; a fleet may be split all the same.

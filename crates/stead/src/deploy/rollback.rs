@@ -13,7 +13,7 @@ use crate::args::RollbackArgs;
 use crate::crash::Crash;
 use crate::deploy::host::Host;
 use crate::deploy::rollout::Rollout;
-use crate::deploy::{about, all, connect};
+use crate::deploy::{about, all, connect, migrate, tell_deployed};
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::FleetFile;
 use crate::interrupts::Interrupts;
@@ -66,14 +66,18 @@ pub(crate) async fn rollback(
     // Whatever the way back is like, it is wanted.
     let compares = false;
     let rollout = Rollout { hosts: back, lost, about, pace, key, compares, resumed };
-    rollout.carry_out(ctx, interrupts).await
+    let hosts = rollout.carry_out(ctx, interrupts).await?;
+    tell_deployed(ctx, &hosts)
 }
 
 async fn remembers(mut host: Host) -> Result<Remembers, Failure> {
     let state: PlanState = host.get("/v1/plan").await?;
     let plan = state.plan.ok_or_else(|| on(&host, "nothing runs there"))?;
     let mut entries = host.get::<History>("/v1/history").await?.entries;
-    entries.retain(|entry| !matches!(entry.outcome, Outcome::Reverted(_)));
+    // A migration changes nothing that could come back, and is on one host alone.
+    entries.retain(|entry| {
+        !matches!(entry.outcome, Outcome::Reverted(_)) && !migrate::is_one(&entry.what)
+    });
     Ok(Remembers { host, plan, entries })
 }
 
@@ -119,12 +123,12 @@ async fn planned(one: Remembers, target: Target, service: &ServiceName) -> Resul
     let n = n.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
     let then = plan_of(&mut host, n).await?;
     let then = then.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
-    let back = plan.with_service_of(&then, service);
+    let back = plan.with_service_of(&then.lasting(), service);
     Ok(host.with(back, Arc::default(), Vec::new()))
 }
 
 fn specs<'a>(plan: &'a Plan, service: &ServiceName) -> Vec<(&'a InstanceName, &'a Spec)> {
-    plan.of_service(service).collect()
+    plan.of_service(service).filter(|(_, spec)| !spec.once).collect()
 }
 
 fn on(host: &Host, why: &str) -> Failure {

@@ -75,12 +75,13 @@ struct Driven {
 }
 
 impl Rollout {
-    /// Carries it out and tells how every host has ended.
+    /// Carries it out, and says the hosts that have the new: all of them, or it is a failure, which
+    /// tells how every host has ended.
     pub(super) async fn carry_out(
         self,
         ctx: &mut Context,
         interrupts: &mut Interrupts,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let (answers, mut came) = mpsc::channel(ANSWERS_MAX);
         let mut driven = self.begin(answers);
         let began = Instant::now();
@@ -103,7 +104,7 @@ impl Rollout {
                 () = sleep_until(wake_at) => (),
             }
         };
-        tell(ctx, driven.end(ends)?)
+        only_new(driven.end(ends)?)
     }
 
     fn begin(self, answers: Answers) -> Driven {
@@ -271,11 +272,11 @@ fn who() -> String {
     format!("{user}@{}", stead_proc::host_name())
 }
 
-/// Tells how every host has ended; only whole-new is a success.
-fn tell(ctx: &mut Context, ends: Ends) -> Result<(), Failure> {
+/// Only whole-new is a success.
+fn only_new(ends: Ends) -> Result<Vec<String>, Failure> {
     let Ends { why, new, old, unknown } = ends;
     if old.is_empty() && unknown.is_empty() {
-        return ctx.screen.write(&format!("deployed: {}\n", new.join(", ")));
+        return Ok(new);
     }
     if new.is_empty() && unknown.is_empty() {
         return Err(FleetFailure::RolledBack { why, old }.into());

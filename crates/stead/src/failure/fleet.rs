@@ -20,6 +20,8 @@ pub(crate) enum FleetFailure {
     Differ { hosts: ByHost },
     #[error("{why}")]
     Gate { why: String },
+    #[error("`{command}` failed, which is to be run before a deploy")]
+    Hook { command: String, why: String },
     #[error("host `{host}` cannot be reached")]
     Lost { host: String, why: String },
     #[error("hosts cannot be had: {}", names(lost))]
@@ -50,7 +52,7 @@ impl FleetFailure {
             Self::NotOn { .. } | Self::UnknownHost { .. } => Exit::Usage,
             Self::OnHost { source, .. } => source.exit(),
             Self::Differ { .. } | Self::Split { .. } => Exit::Split,
-            Self::Gate { .. } | Self::RolledBack { .. } => Exit::NotReady,
+            Self::Gate { .. } | Self::Hook { .. } | Self::RolledBack { .. } => Exit::NotReady,
             Self::Refused { .. } | Self::Windows { .. } | Self::Ship { .. } => Exit::Refused,
         }
     }
@@ -60,7 +62,7 @@ impl FleetFailure {
             Self::Gate { .. } | Self::Refused { .. } => Vec::new(),
             Self::NotOn { .. } => vec!["the fleet file has no such service on such a host".into()],
             Self::UnknownHost { known, .. } => vec![format!("there are: {}", known.join(", "))],
-            Self::Lost { why, .. } => vec![why.clone()],
+            Self::Lost { why, .. } | Self::Hook { why, .. } => vec![why.clone()],
             Self::LostAll { lost } => told(lost),
             Self::Differ { hosts } => told(hosts),
             Self::RolledBack { old, .. } => told(old),
@@ -82,6 +84,7 @@ impl FleetFailure {
             Self::Lost { .. } | Self::LostAll { .. } => {
                 "`ssh` to each of them by hand; nothing was changed"
             }
+            Self::Hook { .. } => "mend it, or leave `rollout.before` out; nothing was changed",
             Self::Windows { .. } => "take the host out of `on`",
             Self::OnHost { source, .. } => return source.try_this(),
             Self::RolledBack { .. } => "mend what is told, then deploy again",
