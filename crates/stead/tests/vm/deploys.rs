@@ -47,7 +47,8 @@ impl Operator {
     fn write(&self, version: &str, config: &str) {
         let text = format!(
             "name = \"walk\"\n[host.vm]\naddress = \"root@vm\"\n[service.web]\n\
-             files = [\"server\", \"version\"]\nconfig = [\"motto\"]\nreload = {{ signal = \"HUP\" }}\n\
+             files = [\"server\", \"version\"]\nconfig = [\"motto\"]\n\
+             reload = {{ signal = \"HUP\" }}\n\
              run = [\"./server\", \"serve\", \"port={{port.http}}\", \"say={version}\", \
              \"reads={{config}}/motto\"]\non = [\"vm\"]\nport.http = {PORT}\n\
              ready = {{ http = \"/healthz\", every = \"200ms\" }}\n"

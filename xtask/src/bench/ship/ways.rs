@@ -264,7 +264,8 @@ impl Way for Stead {
         writeln!(
             text,
             "[service.orders]\nfiles = [\"orders\"]\non = {on:?}\nport.http = {}\n\
-             run = [\"./orders\", \"--listen\", \"0.0.0.0:{{port.http}}\", \"--data\", \"{{data}}\"]\n\
+             run = [\"./orders\", \"--listen\", \"0.0.0.0:{{port.http}}\", \
+             \"--data\", \"{{data}}\"]\n\
              ready = {{ http = \"/healthz\" }}",
             Self::PORT
         )?;
