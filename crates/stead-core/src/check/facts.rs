@@ -241,7 +241,8 @@ impl Facts {
         }
     }
 
-    pub(super) fn is_root(&self) -> bool {
+    /// Whether whoever logs in there is root, or became it.
+    pub fn is_root(&self) -> bool {
         self.uid == Some(0)
     }
 
