@@ -182,3 +182,34 @@ fn verdict(checked: &Checked, unmended: ByHost) -> Result<(), Failure> {
         (true, true, true) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::ColorChoice;
+    use crate::screen::Screen;
+    use stead_core::plan::Plan;
+    use stead_fleet::Address;
+
+    #[tokio::test]
+    async fn only_root_mends_and_what_needs_no_mend_is_left_alone() {
+        let host: HostName = "vm1".parse().unwrap();
+        let instances = BTreeMap::new();
+        let plan = Plan { fleet: "shop".parse().unwrap(), host: host.clone(), instances };
+        let needs = Needs { plan, machine: "x86_64", release_bytes: 0, programs: Vec::new() };
+        let way = Way { address: Address::Local, root: None, sudo: false };
+        let asked = [Asked { host: host.clone(), way, needs: Arc::new(needs) }];
+        let mut ctx = Context { root: None, screen: Screen::new(ColorChoice::Never) };
+        for (uid, somaxconn, refused_n) in [(1000, 128, 1), (1000, 4096, 0), (0, 4096, 0)] {
+            let text = format!("uid={uid}\nnet.core.somaxconn={somaxconn}\n");
+            let facts = Facts::parse(text.as_bytes());
+            let findings = stead_core::check::check(&facts, &asked[0].needs);
+            let found = OnHost::Found { findings, facts: Box::new(facts) };
+            let hosts = [(host.clone(), found)].into();
+            let (again, unmended) = apply(&mut ctx, &asked, &hosts).await;
+            assert!(again.is_empty());
+            assert_eq!(unmended.len(), refused_n, "{text}");
+            assert!(unmended.values().all(|why| why.contains("only root may mend")));
+        }
+    }
+}

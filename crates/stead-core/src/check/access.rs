@@ -113,7 +113,7 @@ fn accounts(
             // A number is no name that could be given to anybody.
             return Some(match name.bytes().all(|byte| byte.is_ascii_digit()) {
                 true => about.fail(found, format!("mend `{}`", about.check)),
-                false => about.fail(found, format!("{mend}")).applied(mend),
+                false => about.fail(found, format!("`{mend}`")).applied(mend),
             });
         }
         (!facts.is_root() && !is_own(name)).then(|| {

@@ -42,6 +42,8 @@ pub struct Binary {
     pub interpreter: Option<String>,
     /// The highest of the versions of glibc that it names.
     pub glibc: Option<Glibc>,
+    /// What in it makes no sense; the rest is then not known.
+    pub damage: Option<String>,
 }
 
 /// A version of glibc.

@@ -40,6 +40,11 @@ pub(super) fn machine(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let about = About { check: "program-machine", reason };
     let Some(machine) = &facts.machine else { return Vec::new() };
     each(about, needs, |program, binary| {
+        if let Some(damage) = &binary.damage {
+            let Program { service, file, .. } = program;
+            let found = format!("`{file}` of {service} makes no sense: {damage}");
+            return Some(about.warn(found, format!("build {service} again")));
+        }
         let is_other = binary.machine.is_none_or(|its| its != machine);
         is_other.then(|| {
             let its = binary.machine.unwrap_or("another processor");

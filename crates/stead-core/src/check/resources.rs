@@ -63,7 +63,7 @@ pub(super) fn files(facts: &Facts, needs: &Needs) -> Vec<Finding> {
         (Some(nr_open), _) if most > nr_open => {
             let mend = Mend::Sysctl { key: "fs.nr_open", value: most };
             let found = format!("{asked}, fs.nr_open is {nr_open}");
-            Some(about.fail(found, format!("{mend}")).applied(mend))
+            Some(about.fail(found, format!("`{mend}`")).applied(mend))
         }
         // Root may raise its own limit.
         (_, Some(hard)) if most > hard && !facts.is_root() => Some(about.fail(

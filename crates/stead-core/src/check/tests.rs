@@ -98,6 +98,7 @@ fn needs(change: impl FnOnce(&mut Spec)) -> Needs {
         machine: Some("x86_64"),
         interpreter: Some("/lib64/ld-linux-x86-64.so.2".into()),
         glibc: "2.34".parse().ok(),
+        damage: None,
     };
     let service = instance().service().clone();
     let program = Program { service, file: "target/web".into(), binary: Some(binary) };
@@ -232,6 +233,9 @@ fn what_a_service_needs_decides_what_is_wrong() {
     );
     let reserved = but("local_ports=8100 8200") + "reserved_ports=22,8090-8110\n";
     assert_eq!(level("local-ports", &reserved, |_| ()), Level::Ok);
+    let mut torn = needs(|_| ());
+    torn.programs[0].binary = Some(Binary { damage: Some("cut".into()), ..Binary::default() });
+    assert_eq!(of(&check(&facts(GOOD), &torn), "program-machine"), Level::Warn);
     let mut unbuilt = needs(|_| ());
     unbuilt.programs[0].binary = None;
     let found = check(&facts(&but("glibc=2.17")), &unbuilt);

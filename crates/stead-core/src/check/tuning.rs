@@ -51,7 +51,7 @@ pub(super) fn time_sync(facts: &Facts, _: &Needs) -> Vec<Finding> {
     let Some(is_synced) = facts.is_time_synced else { return Vec::new() };
     let found = "nobody is seen to set the clock";
     let bad = (!is_synced).then(|| match facts.has_timedatectl {
-        true => about.warn(found, format!("{}", Mend::TimeSync)).applied(Mend::TimeSync),
+        true => about.warn(found, format!("`{}`", Mend::TimeSync)).applied(Mend::TimeSync),
         false => about.warn(found, "install chrony there"),
     });
     about.unless(bad, "the clock is set from elsewhere")
@@ -79,7 +79,7 @@ pub(super) fn hugepages(facts: &Facts, _: &Needs) -> Vec<Finding> {
     let reason = "given to all, they make memory grow and some answers late";
     let about = About { check: "hugepages", reason };
     let Some(given) = facts.hugepages.as_deref() else { return Vec::new() };
-    let mend = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled";
+    let mend = "`echo madvise > /sys/kernel/mm/transparent_hugepage/enabled` there";
     let bad = (given == "always").then(|| about.warn("transparent ones are given to all", mend));
     about.unless(bad, given)
 }
@@ -138,7 +138,7 @@ fn low(setting: Setting) -> Vec<Finding> {
     let bad = (there < min).then(|| {
         let mend = Mend::Sysctl { key, value: min };
         let found = format!("{key} is {there}, less than {min}");
-        about.warn(found, format!("{mend}")).applied(mend)
+        about.warn(found, format!("`{mend}`")).applied(mend)
     });
     about.unless(bad, format!("{key} is {there}"))
 }

@@ -15,7 +15,9 @@ const GLIBC: &str = "GLIBC_";
 /// Reads it; `None` if it is no ELF file, and so is for whoever else can run it.
 pub(super) fn read(path: &Path) -> io::Result<Option<Binary>> {
     let file = ReadCache::new(File::open(path)?);
-    parse(&file).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    Ok(parse(&file).unwrap_or_else(|error| {
+        Some(Binary { damage: Some(error.to_string()), ..Binary::default() })
+    }))
 }
 
 fn parse<'data>(data: impl ReadRef<'data>) -> object::Result<Option<Binary>> {
@@ -52,7 +54,7 @@ fn parse_as<'data, H: FileHeader<Endian = Endianness>>(
         }
     }
     let machine = machine(header.e_machine(endian), header.is_class_64(), endian);
-    Ok(Binary { machine, interpreter, glibc })
+    Ok(Binary { machine, interpreter, glibc, damage: None })
 }
 
 /// The processor as `uname -m` says it.
