@@ -65,8 +65,9 @@ if [ -z "$root" ]; then
 fi
 say root "$root"
 stands=$root
-while [ ! -e "$stands" ] && [ "$stands" != / ] && [ "$stands" != . ]; do
-  stands=$(dirname -- "$stands")
+while [ ! -e "$stands" ] && [ "${stands%/*}" != "$stands" ]; do
+  stands=${stands%/*}
+  [ -n "$stands" ] || stands=/
 done
 real=$(cd -P -- "$stands" 2>/dev/null && pwd -P)
 [ -n "$real" ] || real=$stands

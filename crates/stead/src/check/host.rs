@@ -94,3 +94,84 @@ fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    /// Shells that are `sh` somewhere.
+    const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "ash"]];
+
+    fn said(shell: &[&str], path: Option<&str>, words: &[&str]) -> Option<Facts> {
+        let program = shell[0];
+        let folders = ["/bin", "/usr/bin"].map(|folder| format!("{folder}/{program}"));
+        let program = folders.into_iter().find(|it| std::path::Path::new(it).is_file())?;
+        let mut command = Command::new(program);
+        command.args(&shell[1..]).args(["-c", FACTS, "stead"]).args(words);
+        command.envs(path.map(|path| ("PATH", path)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        if path.is_none() {
+            assert!(output.stderr.is_empty(), "{shell:?}: {output:?}");
+        }
+        Some(Facts::parse(&output.stdout))
+    }
+
+    #[test]
+    fn every_shell_tells_the_same_of_a_host_and_its_listener() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = [format!("port:{port}"), "user:no-such-user".into(), "path:/no/such".into()];
+        let mut words = vec!["unasked", "/no-such-root/stead"];
+        words.extend(asked.iter().map(String::as_str));
+        let told = SHELLS.iter().filter_map(|shell| said(shell, None, &words));
+        let told: Vec<Facts> = told.collect();
+        for facts in &told {
+            assert!(facts.is_whole && facts.clock.is_some());
+            assert_eq!(facts.uid, Some(rustix::process::getuid().as_raw()));
+            assert_eq!(facts.root_on.as_deref(), Some("/"));
+            assert_eq!(facts.users_missing.len() + facts.paths_missing.len(), 2);
+            let listener = &facts.listeners[0];
+            assert_eq!((listener.port, listener.is_everywhere), (port, false));
+            assert_eq!(listener.pid, std::process::id());
+            let same = |facts: &Facts| {
+                let f = facts.clone();
+                (f.mount_point, f.mount_options, f.file_system, f.settings, f.local_ports, f.glibc)
+            };
+            assert_eq!(same(facts), same(&told[0]));
+        }
+    }
+
+    #[test]
+    fn a_host_that_lacks_every_tool_still_tells_the_rest() {
+        for shell in SHELLS {
+            let facts = said(shell, Some("/no-such-folder"), &["unasked", "", "user:root"]);
+            assert!(facts.is_none_or(|facts| facts.is_whole), "{shell:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_at_once_is_sure_and_what_cannot_be_mended_is_told() {
+        let way = Way { address: Address::Local, root: None, sudo: false };
+        let plan = stead_core::plan::Plan {
+            fleet: "shop".parse().unwrap(),
+            host: "vm1".parse().unwrap(),
+            instances: std::collections::BTreeMap::new(),
+        };
+        let needs = Needs { plan, machine: "x86_64", release_bytes: 0, programs: Vec::new() };
+        let began = Instant::now();
+        let facts = facts(&way, &needs).await.unwrap();
+        let offset = facts.offset.unwrap();
+        assert!(offset.ms.unsigned_abs() <= offset.within_ms);
+        assert!(u128::from(offset.within_ms) <= began.elapsed().as_millis() + 1);
+        // A name that no system takes.
+        let mends = [Mend::User("no:such".into())].into();
+        let how = mend(&way, &mends).await.unwrap();
+        assert!(matches!(how.as_slice(), [(Some(Mend::User(_)), Err(why))] if !why.is_empty()));
+    }
+}

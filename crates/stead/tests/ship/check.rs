@@ -164,18 +164,30 @@ fn a_user_that_is_missing_is_made_when_it_is_asked_for_and_once() {
     let is_known = || fs::read_to_string("/etc/passwd").unwrap().contains(&made.user);
     assert_eq!(levels(&fleet.checked(6, &[]), "h0", "user"), ["fail"]);
     assert!(!is_known(), "a look makes nothing");
+    // A setting that each host has by itself.
+    let set = |value: &str| fleet.hosts.command(0, "sysctl").args(["-qw", value]).status();
+    assert!(set("net.core.somaxconn=128").unwrap().success());
+    assert_eq!(levels(&fleet.checked(6, &[]), "h0", "somaxconn"), ["warn"]);
     let said = fleet.ends(0, &["check", "--apply", "--all"]);
-    let mend = format!("useradd --system --no-create-home --shell /usr/sbin/nologin {user}");
-    for told in [format!("h0: {mend}\n"), format!("h0: {mend}: done\n")] {
-        assert!(said.contains(&told), "{said}");
+    let made_user = format!("useradd --system --no-create-home --shell /usr/sbin/nologin {user}");
+    for mend in [&*made_user, "sysctl -w net.core.somaxconn=4096"] {
+        for told in [format!("h0: {mend}\n"), format!("h0: {mend}: done\n")] {
+            assert!(said.contains(&told), "{said}");
+        }
     }
+    let settings = fs::read_to_string(SETTINGS).unwrap();
+    assert!(settings.lines().any(|line| line == "net.core.somaxconn = 4096"), "{settings}");
     assert!(!said.contains("there is no user") && is_known(), "{said}");
     let shell = format!("{user}:");
     let accounts = fs::read_to_string("/etc/passwd").unwrap();
     let line = accounts.lines().find(|line| line.starts_with(&shell)).unwrap();
     assert!(line.ends_with(":/usr/sbin/nologin"), "{line}");
     // Again: nothing is left to do, and nothing is done.
-    assert!(!fleet.ends(0, &["check", "--apply"]).contains("useradd"));
+    let said = fleet.ends(0, &["check", "--apply"]);
+    assert!(!said.contains("useradd") && !said.contains("sysctl"), "{said}");
     assert_eq!(fs::read_to_string("/etc/passwd").unwrap(), accounts);
-    assert_eq!(levels(&fleet.checked(0, &[]), "h0", "user"), ["ok"]);
+    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), settings);
+    let checked = fleet.checked(0, &[]);
+    assert_eq!(levels(&checked, "h0", "user"), ["ok"]);
+    assert_eq!(levels(&checked, "h0", "somaxconn"), ["ok"]);
 }
