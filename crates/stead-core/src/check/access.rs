@@ -65,6 +65,10 @@ pub(super) fn root(facts: &Facts, _: &Needs) -> Vec<Finding> {
     let (Some(root), Some(state)) = (&facts.root, facts.root_state) else {
         return Vec::from([about.warn("it is not known", "look whether it may be written")]);
     };
+    // Where it is to be, and whether it may, is not known before `sudo` works.
+    if facts.is_to_be_root() && !facts.is_root() {
+        return Vec::new();
+    }
     let stands = facts.root_on.as_deref().unwrap_or("/");
     let (who, mend) = (facts.who(), "`sudo = true`, or another `root`, for it in the fleet file");
     let bad = match state {
@@ -116,7 +120,7 @@ fn accounts(
                 false => about.fail(found, format!("`{mend}`")).applied(mend),
             });
         }
-        (!facts.is_root() && !is_own(name)).then(|| {
+        (!facts.is_to_be_root() && !is_own(name)).then(|| {
             let found = format!("{} may not let {} run as `{name}`", facts.who(), list(by));
             about.fail(found, "`sudo = true` for it in the fleet file, or log in there as root")
         })
@@ -181,9 +185,10 @@ pub(super) fn low_port(facts: &Facts, needs: &Needs) -> Vec<Finding> {
         About { check: "low-port", reason: "only the privileged may listen at such a port" };
     let start = facts.settings.unprivileged_port_start.unwrap_or(UNPRIVILEGED_PORT_FIRST);
     let low = needs.ports().filter(|port| u64::from(port.number) < start);
-    let (may, may_not): (Vec<_>, Vec<_>) = low.partition(|it| facts.is_root() && it.may_be_low);
+    let (may, may_not): (Vec<_>, Vec<_>) =
+        low.partition(|it| facts.is_to_be_root() && it.may_be_low);
     let bad = may_not.iter().map(|port| {
-        let mend = match facts.is_root() {
+        let mend = match facts.is_to_be_root() {
             true => "`listen`, or a `sandbox` that is on, lets it; or a higher port",
             false => "`sudo = true` for it in the fleet file, or a higher port",
         };

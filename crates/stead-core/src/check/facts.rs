@@ -246,6 +246,12 @@ impl Facts {
         self.uid == Some(0)
     }
 
+    /// Whether it is root by whom services are to be kept: where `sudo` is refused, that is a fault
+    /// of its own, and the only one of this kind.
+    pub(super) fn is_to_be_root(&self) -> bool {
+        self.is_root() || self.sudo == Some(Sudo::Refused)
+    }
+
     /// Whoever logs in there, for people.
     pub(super) fn who(&self) -> String {
         self.login.clone().or_else(|| self.uid.map(|uid| uid.to_string())).unwrap_or_default()

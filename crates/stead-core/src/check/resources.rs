@@ -17,7 +17,7 @@ const AGENT_FILES_OWN: u64 = 256;
 /// What an agent there could keep. Only root may make cgroups; a container with one of its own
 /// for another user is not known of.
 fn has(facts: &Facts) -> Option<Capacity> {
-    let may = facts.is_root() && facts.is_cgroup_writable;
+    let may = facts.is_to_be_root() && may_make_cgroups(facts);
     let controllers = facts.cgroup.as_deref().filter(|_| may).unwrap_or("");
     let keeps = |name| controllers.split_whitespace().any(|one| one == name);
     let keeps = Keeps {
@@ -28,6 +28,11 @@ fn has(facts: &Facts) -> Option<Capacity> {
     };
     let cpu = MilliCpu(facts.cores?.saturating_mul(1000));
     Some(Capacity { memory: Bytes(facts.memory_bytes?), cpu, keeps })
+}
+
+/// What is writable for root is not known before `sudo` works.
+fn may_make_cgroups(facts: &Facts) -> bool {
+    facts.is_cgroup_writable || !facts.is_root()
 }
 
 pub(super) fn capacity(facts: &Facts, needs: &Needs) -> Vec<Finding> {
@@ -66,7 +71,7 @@ pub(super) fn files(facts: &Facts, needs: &Needs) -> Vec<Finding> {
             Some(about.fail(found, format!("`{mend}`")).applied(mend))
         }
         // Root may raise its own limit.
-        (_, Some(hard)) if most > hard && !facts.is_root() => Some(about.fail(
+        (_, Some(hard)) if most > hard && !facts.is_to_be_root() => Some(about.fail(
             format!("{asked}, and {} may have {hard}", facts.who()),
             format!("in /etc/security/limits.conf there: {} hard nofile {most}", facts.who()),
         )),
@@ -83,7 +88,7 @@ pub(super) fn agent_files(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let needed = instances_n.saturating_mul(AGENT_FILES_PER_INSTANCE);
     let needed = needed.saturating_add(AGENT_FILES_OWN);
     // A unit of systemd has limits of its own.
-    let is_installed = facts.is_root() && facts.systemd.is_some();
+    let is_installed = facts.is_to_be_root() && facts.systemd.is_some();
     let bad = (hard < needed && !is_installed).then(|| {
         about.fail(
             format!(
@@ -104,7 +109,7 @@ pub(super) fn cgroup(facts: &Facts, _: &Needs) -> Vec<Finding> {
             "cgroup v2 is not mounted",
             "boot with `systemd.unified_cgroup_hierarchy=1`, or another system",
         )),
-        Some(_) if !facts.is_root() || !facts.is_cgroup_writable => Some(about.warn(
+        Some(_) if !facts.is_to_be_root() || !may_make_cgroups(facts) => Some(about.warn(
             format!("{} may not make any", facts.who()),
             "`sudo = true` for it in the fleet file, or log in there as root",
         )),

@@ -233,6 +233,12 @@ fn what_a_service_needs_decides_what_is_wrong() {
     );
     let reserved = but("local_ports=8100 8200") + "reserved_ports=22,8090-8110\n";
     assert_eq!(level("local-ports", &reserved, |_| ()), Level::Ok);
+    // Nothing else is wrong where `sudo` is refused: it would be right once that works.
+    let refused = GOOD.replace("uid=0\nlogin=root\nsudo=works", "uid=7\nlogin=ann\nsudo=refused");
+    let refused = refused.replace("root_state=absent", "root_state=forbidden");
+    let found = check(&facts(&refused.replace("cgroup_writable=yes\n", "")), &needs(|_| ()));
+    let bad: Vec<_> = found.iter().filter(|it| it.level != Level::Ok).map(|it| it.check).collect();
+    assert_eq!(bad, ["sudo"]);
     let mut torn = needs(|_| ());
     torn.programs[0].binary = Some(Binary { damage: Some("cut".into()), ..Binary::default() });
     assert_eq!(of(&check(&facts(GOOD), &torn), "program-machine"), Level::Warn);
@@ -302,6 +308,9 @@ fn versions_of_glibc_are_ordered_by_their_numbers() {
     }
 }
 
+/// What a value may look like, or not.
+const VALUE: &str = "[0-9]{0,22}[ .a-z,-]{0,3}[0-9]{0,6}|\\PC{0,20}";
+
 proptest! {
     #[test]
     fn whatever_a_host_says_is_read_and_judged(bytes in any::<Vec<u8>>()) {
@@ -310,11 +319,12 @@ proptest! {
 
     #[test]
     fn whatever_a_host_says_of_what_is_asked_is_read_and_judged(
-        values in prop::collection::vec((0..GOOD.lines().count(), "[0-9]{0,22}[ .a-z,-]{0,3}[0-9]{0,6}|\\PC{0,20}"), 0..40),
+        values in prop::collection::vec((0..GOOD.lines().count(), VALUE), 0..40),
         asked_ms in any::<u64>(),
         answered_ms in any::<u64>(),
     ) {
-        let keys: Vec<&str> = GOOD.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        let pairs = GOOD.lines().filter_map(|line| line.split_once('='));
+        let keys: Vec<&str> = pairs.map(|(key, _)| key).collect();
         let mut text = String::from(GOOD);
         for (n, value) in values {
             let key = keys.get(n).copied().unwrap_or("listen");
