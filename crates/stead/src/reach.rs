@@ -314,6 +314,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_script_is_answered_line_by_line_and_heard_within_bounds() {
+        let way = Way { address: Address::Local, root: None, sudo: false };
+        let long = Duration::from_secs(60);
+        let asks = "echo hello; echo ask; read -r word; echo \"$1 $word\"; echo grr >&2";
+        let answer = |line: &str| (line == "ask").then_some("42\n");
+        let said = run_script(&way, (asks, &["it's"]), long, answer).await.unwrap();
+        assert_eq!(String::from_utf8(said.text).unwrap(), "hello\nask\nit's 42\n");
+        assert_eq!(said.complaints, "grr");
+        let endless = ("while :; do echo noise; done", &[][..]);
+        let said = run_script(&way, endless, long, |_| None).await.unwrap();
+        assert_eq!(said.text.len(), SAID_LEN_MAX);
+        let silent = run_script(&way, ("exec sleep 100", &[]), Duration::from_millis(50), |_| None);
+        assert!(matches!(silent.await, Err(ReachError::Unreachable(_))));
+    }
+
+    #[tokio::test]
     async fn what_a_shell_greets_with_is_passed_over_within_a_bound() {
         let mut greeted = &b"Welcome!\nstead-ready /x y\nrest"[..];
         assert_eq!(marked_line(&mut greeted).await.unwrap().unwrap(), "stead-ready /x y");

@@ -112,7 +112,7 @@ fn of(findings: &[Finding], name: &str) -> Level {
 }
 
 /// A check, how bad it finds the fact, and the fact.
-const CASES: [(&str, Level, &str); 57] = [
+const CASES: [(&str, Level, &str); 58] = [
     ("access-times", Level::Ok, "mount_options=rw,noatime"),
     ("access-times", Level::Warn, "mount_options=rw"),
     ("capacity", Level::Fail, "cgroup_writable=no"),
@@ -159,6 +159,7 @@ const CASES: [(&str, Level, &str); 57] = [
     ("port", Level::Fail, "listen=8100 any other 77 nginx"),
     ("port", Level::Ok, "listen=8100 any own 77 web"),
     ("port", Level::Warn, "listen=8100 any unknown 0 -"),
+    ("port", Level::Warn, "listen=8100 one other 77 nginx"),
     ("program-interpreter", Level::Fail, "no_path=/lib64/ld-linux-x86-64.so.2"),
     ("program-machine", Level::Fail, "machine=aarch64"),
     ("root", Level::Fail, "root_state=blocked"),
