@@ -141,7 +141,7 @@ fn term(name: &ServiceName, n: u64, each: &str) -> String {
 }
 
 /// With a decimal where that tells more.
-fn show_bytes(bytes: u64) -> String {
+pub(crate) fn show_bytes(bytes: u64) -> String {
     const GIB: u64 = 1 << 30;
     if bytes >= GIB && !bytes.is_multiple_of(GIB) {
         let tenths = bytes / (GIB / 10);

@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod capacity;
+pub mod check;
 pub mod denial;
 pub mod launch;
 pub mod machine;

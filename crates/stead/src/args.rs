@@ -55,6 +55,11 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Show what `up` would change, and why; changes nothing
     Plan(PlanArgs),
+    /// Look whether hosts are fit for what is to run on them; changes nothing without --apply
+    ///
+    /// It needs nothing of stead on the hosts. What would make a deploy or a service fail ends it
+    /// with 6; advice does not.
+    Check(CheckArgs),
     /// Bring the fleet to all its hosts, over SSH: everywhere, or nowhere
     ///
     /// Every host is given what it needs before any is switched. Then hosts are switched wave by
@@ -312,6 +317,31 @@ pub(crate) struct PlanArgs {
 
     #[command(flatten)]
     pub(crate) scope: ScopeArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// The fleet file
+    #[arg(default_value = FLEET_FILE)]
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) tier: TierArg,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+
+    /// Mend what is safe to: missing users and groups, low settings of the kernel, time sync
+    #[arg(long)]
+    pub(crate) apply: bool,
+
+    /// Show what is right, too
+    #[arg(long)]
+    pub(crate) all: bool,
 
     /// Print JSON
     #[arg(long)]

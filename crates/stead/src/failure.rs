@@ -11,7 +11,7 @@ use stead_agent::AgentError;
 use stead_core::names::FleetName;
 use stead_wire::api::Refusal;
 
-pub(crate) use self::fleet::FleetFailure;
+pub(crate) use self::fleet::{ByHost, FleetFailure};
 use crate::exit::Exit;
 use crate::fleet_file::Part;
 use crate::screen::{Paint, Tone, show_controls};

@@ -322,6 +322,18 @@ impl<'a> LocalFleet<'a> {
         self.file.fleet.migrations(host, &packed(digests), &secrets.ids())
     }
 
+    /// What this machine must run, without names of what is packed and of secrets.
+    pub(crate) fn outline(&self) -> Plan {
+        let nothing = || Digest::try_from("0".repeat(64)).expect("64 zeros are hexadecimal digits");
+        let mut packed: BTreeMap<ServiceName, Packed> = BTreeMap::new();
+        for (service, _, part) in self.parts() {
+            *part.of(packed.entry(service.name().clone()).or_default()) = Some(nothing());
+        }
+        let secrets = self.file.fleet.secrets_on(&self.host);
+        let secrets = secrets.into_keys().map(|name| (name.clone(), nothing())).collect();
+        self.file.fleet.plan(&self.host, &packed, &secrets)
+    }
+
     fn pack_failure(
         &self,
         service: &ServiceName,

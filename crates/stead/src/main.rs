@@ -3,6 +3,7 @@
 mod act;
 mod agent;
 mod args;
+mod check;
 mod client;
 mod crash;
 mod deploy;
@@ -93,6 +94,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Agent(AgentCommand::Revert) => install::revert(ctx),
         Command::Agent(AgentCommand::Trust(args)) => keys::trust(ctx, &args),
         Command::Agent(AgentCommand::Status { json }) => wait_for(show::agent(ctx, json)),
+        Command::Check(args) => wait_for(check::check(ctx, args)),
         Command::Completions { shell } => manual::completions(&mut ctx.screen, shell),
         Command::Deploy(args) => attend(async |ints| deploy::deploy(ctx, ints, args).await),
         Command::Down(args) => attend(async |ints| act::down(ctx, ints, args.wait).await),

@@ -30,6 +30,9 @@ const KIT_WITHIN: Duration = Duration::from_secs(300);
 /// What a host's shell may say before it comes to the point, in bytes: a greeting.
 const GREETING_LEN_MAX: usize = 64 << 10;
 
+/// What a script may say in all, in bytes.
+const SAID_LEN_MAX: usize = 256 << 10;
+
 /// The end of what `ssh` complains about that is told on.
 const COMPLAINT_LEN_MAX: usize = 2 << 10;
 
@@ -41,6 +44,13 @@ pub(crate) struct Way {
     pub(crate) root: Option<PathBuf>,
     /// Whoever logs in becomes root by `sudo`.
     pub(crate) sudo: bool,
+}
+
+impl Way {
+    /// Its root as scripts are told it: nothing, if it is as by default there.
+    pub(crate) fn root_text(&self) -> String {
+        self.root.as_deref().map_or(String::new(), |root| root.display().to_string())
+    }
 }
 
 /// What a host is reached for.
@@ -126,12 +136,17 @@ pub(crate) async fn reach(way: &Way, purpose: Purpose, kit: &Kit) -> Result<Reac
 }
 
 fn command(way: &Way, purpose: Purpose, kit: &Kit) -> Command {
-    let root = way.root.as_deref().map_or(String::new(), |root| root.display().to_string());
+    let root = way.root_text();
     let purpose = match purpose {
         Purpose::Change => "change",
         Purpose::Look => "look",
     };
-    let shell = ["sh", "-c", SCRIPT, "stead", &root, kit.digest(), purpose];
+    script(way, SCRIPT, &[&root, kit.digest(), purpose])
+}
+
+/// The shell of a host with a script and words for it; all its streams are ours.
+fn script(way: &Way, text: &str, words: &[&str]) -> Command {
+    let shell = [&["sh", "-c", text, "stead"], words].concat();
     let mut command = match &way.address {
         Address::Local => {
             let mut command = Command::new(shell[0]);
@@ -149,6 +164,53 @@ fn command(way: &Way, purpose: Purpose, kit: &Kit) -> Command {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.kill_on_drop(true);
     command
+}
+
+/// What a script on a host has said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) text: Vec<u8>,
+    /// What was complained about meanwhile.
+    pub(crate) complaints: String,
+}
+
+/// Runs a script on a host to its end, and gives each of its lines an answer at once, if it gets
+/// one.
+pub(crate) async fn run_script(
+    way: &Way,
+    (text, words): (&str, &[&str]),
+    within: Duration,
+    mut answer: impl FnMut(&str) -> Option<&'static str>,
+) -> Result<Said, ReachError> {
+    let unreachable = |error: io::Error| ReachError::Unreachable(error.to_string());
+    let mut child = script(way, text, words).spawn().map_err(unreachable)?;
+    let complaints = Complaints::of(child.stderr.take().expect("it was asked for"));
+    let mut to = child.stdin.take().expect("it was asked for");
+    let mut from = BufReader::new(child.stdout.take().expect("it was asked for"));
+    let mut said = Vec::new();
+    let listen = async {
+        while said.len() < SAID_LEN_MAX {
+            let (begun, left) = (said.len(), SAID_LEN_MAX - said.len());
+            if (&mut from).take(left as u64).read_until(b'\n', &mut said).await? == 0 {
+                break;
+            }
+            if let Some(words) = answer(String::from_utf8_lossy(&said[begun..]).trim_end()) {
+                to.write_all(words.as_bytes()).await?;
+            }
+        }
+        Ok::<(), io::Error>(())
+    };
+    match timeout(within, listen).await {
+        Ok(Ok(())) => (),
+        // One that has ended says why in its complaints.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => (),
+        Ok(Err(error)) => return Err(unreachable(error)),
+        Err(_) => {
+            let why = format!("it does not answer within {} s", within.as_secs());
+            return Err(ReachError::Unreachable(why));
+        }
+    }
+    Ok(Said { text: said, complaints: complaints.wait(&mut child).await })
 }
 
 /// The system's `ssh`, or what STEAD_SSH says in its place, words with spaces between.
@@ -249,6 +311,22 @@ mod tests {
                 .unwrap();
             assert_eq!(String::from_utf8(echoed.stdout).unwrap(), word);
         }
+    }
+
+    #[tokio::test]
+    async fn a_script_is_answered_line_by_line_and_heard_within_bounds() {
+        let way = Way { address: Address::Local, root: None, sudo: false };
+        let long = Duration::from_secs(60);
+        let asks = "echo hello; echo ask; read -r word; echo \"$1 $word\"; echo grr >&2";
+        let answer = |line: &str| (line == "ask").then_some("42\n");
+        let said = run_script(&way, (asks, &["it's"]), long, answer).await.unwrap();
+        assert_eq!(String::from_utf8(said.text).unwrap(), "hello\nask\nit's 42\n");
+        assert_eq!(said.complaints, "grr");
+        let endless = ("while :; do echo noise; done", &[][..]);
+        let said = run_script(&way, endless, long, |_| None).await.unwrap();
+        assert_eq!(said.text.len(), SAID_LEN_MAX);
+        let silent = run_script(&way, ("exec sleep 100", &[]), Duration::from_millis(50), |_| None);
+        assert!(matches!(silent.await, Err(ReachError::Unreachable(_))));
     }
 
     #[tokio::test]

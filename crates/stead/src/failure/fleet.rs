@@ -39,8 +39,14 @@ pub(crate) enum FleetFailure {
     Ship { path: PathBuf, source: io::Error },
     #[error("the fleet is split: {why}")]
     Split { why: String, new: Vec<String>, old: ByHost, unknown: ByHost },
+    /// Of each host, what is wrong with it; those of which nothing is known; what was to be mended
+    /// and is not.
+    #[error("hosts are not fit for the fleet: {}", names(unfit))]
+    Unfit { unfit: ByHost, lost: ByHost, unmended: ByHost },
     #[error("there is no host `{host}`")]
     UnknownHost { host: String, near: Option<String>, known: Vec<String> },
+    #[error("not all could be mended: {}", names(hosts))]
+    Unmended { hosts: ByHost },
     #[error("host `{host}` is a Windows host")]
     Windows { host: String },
 }
@@ -53,7 +59,11 @@ impl FleetFailure {
             Self::OnHost { source, .. } => source.exit(),
             Self::Differ { .. } | Self::Split { .. } => Exit::Split,
             Self::Gate { .. } | Self::Hook { .. } | Self::RolledBack { .. } => Exit::NotReady,
-            Self::Refused { .. } | Self::Windows { .. } | Self::Ship { .. } => Exit::Refused,
+            Self::Refused { .. }
+            | Self::Ship { .. }
+            | Self::Unfit { .. }
+            | Self::Unmended { .. }
+            | Self::Windows { .. } => Exit::Refused,
         }
     }
 
@@ -66,6 +76,10 @@ impl FleetFailure {
             Self::LostAll { lost } => told(lost),
             Self::Differ { hosts } => told(hosts),
             Self::RolledBack { old, .. } => told(old),
+            Self::Unfit { unfit, lost, unmended } => {
+                [told(unfit), told(lost), told(unmended)].concat()
+            }
+            Self::Unmended { hosts } => told(hosts),
             Self::Windows { .. } => vec!["nothing of stead runs there yet".into()],
             Self::OnHost { source, .. } => [vec![source.to_string()], source.because()].concat(),
             Self::Ship { source, .. } => vec![source.to_string()],
@@ -89,6 +103,10 @@ impl FleetFailure {
             Self::OnHost { source, .. } => return source.try_this(),
             Self::RolledBack { .. } => "mend what is told, then deploy again",
             Self::Differ { .. } => "`stead deploy` brings the same to all of them",
+            Self::Unfit { .. } => {
+                "mend what is told of each; `stead check --apply` does what is safe to"
+            }
+            Self::Unmended { .. } => "do it by hand there, as told of each",
             Self::Split { .. } => {
                 "`stead deploy --resume`, once all hosts can be reached; it goes on, or back"
             }

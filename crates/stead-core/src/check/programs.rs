@@ -1,0 +1,103 @@
+//! Whether the programs that are brought there can be run by what is there.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::facts::Facts;
+use super::needs::{Binary, Needs, Program};
+use super::{About, Finding};
+
+/// What each program is found to be, with nothing told of those that are yet to be built but that
+/// they are.
+fn each(
+    about: About,
+    needs: &Needs,
+    look: impl Fn(&Program, &Binary) -> Option<Finding>,
+) -> Vec<Finding> {
+    if needs.programs.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut unbuilt: Vec<&str> = Vec::new();
+    for program in &needs.programs {
+        match &program.binary {
+            Some(binary) => found.extend(look(program, binary)),
+            None => unbuilt.push(&program.file),
+        }
+    }
+    if found.is_empty() {
+        return about.ok(match unbuilt.as_slice() {
+            [] => "it runs there".into(),
+            files => format!("not built yet: {}", files.join(", ")),
+        });
+    }
+    found
+}
+
+pub(super) fn machine(facts: &Facts, needs: &Needs) -> Vec<Finding> {
+    let reason = "a program runs on the processor that it was built for";
+    let about = About { check: "program-machine", reason };
+    let Some(machine) = &facts.machine else { return Vec::new() };
+    each(about, needs, |program, binary| {
+        if let Some(damage) = &binary.damage {
+            let Program { service, file, .. } = program;
+            let found = format!("`{file}` of {service} makes no sense: {damage}");
+            return Some(about.warn(found, format!("build {service} again")));
+        }
+        let is_other = binary.machine.is_none_or(|its| its != machine);
+        is_other.then(|| {
+            let its = binary.machine.unwrap_or("another processor");
+            let Program { service, file, .. } = program;
+            about.fail(
+                format!("`{file}` of {service} is for {its}, the host is {machine}"),
+                format!("build {service} for {machine}"),
+            )
+        })
+    })
+}
+
+pub(super) fn interpreter(facts: &Facts, needs: &Needs) -> Vec<Finding> {
+    let reason = "a program that is not static is loaded by another one";
+    let about = About { check: "program-interpreter", reason };
+    each(about, needs, |program, binary| {
+        let interpreter = binary.interpreter.as_ref()?;
+        facts.paths_missing.contains(interpreter).then(|| {
+            let Program { service, file, .. } = program;
+            about.fail(
+                format!("`{file}` of {service} needs `{interpreter}`, which is not there"),
+                format!("build {service} static, or install the C library that has it"),
+            )
+        })
+    })
+}
+
+pub(super) fn glibc(facts: &Facts, needs: &Needs) -> Vec<Finding> {
+    let reason = "a program names the versions of the C library that it needs, and ends without";
+    let about = About { check: "glibc", reason };
+    let there = match (facts.glibc, facts.is_musl) {
+        (Some(version), _) => format!("glibc {version}"),
+        (None, true) => "musl".into(),
+        (None, false) => String::new(),
+    };
+    each(about, needs, |program, binary| {
+        let needed = binary.glibc?;
+        let Program { service, file, .. } = program;
+        let what = format!("`{file}` of {service} needs glibc {needed}");
+        match facts.glibc {
+            Some(version) if version >= needed => None,
+            Some(version) => Some(about.fail(
+                format!("{what}, the host has {there}"),
+                format!("build {service} where glibc is {version} or older, or static"),
+            )),
+            None if facts.is_musl => Some(about.fail(
+                format!("{what}, the host has {there}"),
+                format!("build {service} for musl, or static"),
+            )),
+            None => Some(about.warn(
+                format!("{what}, and the host does not tell what it has"),
+                "`ldd --version` there",
+            )),
+        }
+    })
+}

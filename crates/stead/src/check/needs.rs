@@ -1,0 +1,77 @@
+//! What the fleet file needs of a host: its plan, and the programs that are at hand.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use stead_core::check::{Needs, Program};
+use stead_core::names::ServiceName;
+use stead_fleet as fleet;
+use stead_release::release::PackError;
+
+use super::elf;
+use crate::failure::{Failure, FleetFailure};
+use crate::fleet_file::LocalFleet;
+use crate::kit::Kit;
+
+/// What is needed of this host. Nothing is built for it.
+pub(super) fn of(local: &LocalFleet<'_>, kit: &Kit) -> Result<Needs, Failure> {
+    let plan = local.outline();
+    let mut release_bytes = kit.programs().iter().map(|program| program.len() as u64).sum();
+    for (service, program, part) in local.parts() {
+        match local.read_part(service, program, part) {
+            Ok(release) => release_bytes += release.len_bytes(),
+            // It is not built yet, and how large it will be nobody knows.
+            Err(Failure::Pack { source: PackError::Missing(_), .. })
+                if program.build().is_some() => {}
+            Err(other) => return Err(other),
+        }
+    }
+    let mut programs = Vec::new();
+    for (service, program) in local.programs() {
+        let mut specs = plan.of_service(service.name());
+        let run = specs.find_map(|(_, spec)| spec.release.as_ref().and(spec.run.first()));
+        let started = run.map(|run| run.plain());
+        for (file, path) in files(program, started.as_deref(), local.file.folder()) {
+            programs.extend(look(service.name(), file, path, program.build().is_some())?);
+        }
+    }
+    Ok(Needs { plan, machine: std::env::consts::ARCH, release_bytes, programs })
+}
+
+/// The files that may be programs: those that the fleet file names, and of folders that which the
+/// service begins with. What else is in folders may well be for other machines.
+fn files(program: &fleet::Program, started: Option<&str>, folder: &Path) -> Vec<(String, PathBuf)> {
+    let mut files = Vec::new();
+    for file in program.files() {
+        let path = folder.join(&file.path);
+        let started = started.and_then(|run| run.strip_prefix("./"));
+        let below = started.and_then(|run| run.strip_prefix(file.name.trim_end_matches('/')));
+        match below.and_then(|below| below.strip_prefix('/')) {
+            Some(below) => {
+                let name = format!("{}/{below}", file.path.trim_end_matches('/'));
+                files.push((name, path.join(below)));
+            }
+            None if path.is_dir() => {}
+            None => files.push((file.path.clone(), path)),
+        }
+    }
+    files
+}
+
+fn look(
+    service: &ServiceName,
+    file: String,
+    path: PathBuf,
+    is_built: bool,
+) -> Result<Option<Program>, Failure> {
+    let program = |binary| Some(Program { service: service.clone(), file, binary });
+    match elf::read(&path) {
+        Ok(Some(binary)) => Ok(program(Some(binary))),
+        Ok(None) => Ok(None),
+        // What is missing and not built is a mistake that was told before.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(is_built.then(|| program(None)).flatten())
+        }
+        Err(source) => Err(FleetFailure::Ship { path, source }.into()),
+    }
+}
