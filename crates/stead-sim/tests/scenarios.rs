@@ -14,10 +14,11 @@ const STORIES_MIN: usize = 18;
 fn stories() -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let entries = fs::read_dir(folder).expect("it is beside this test");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let path = |entry: std::io::Result<fs::DirEntry>| entry.expect("it can be listed").path();
+    let mut paths: Vec<PathBuf> = entries.map(path).collect();
     paths.sort();
     let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).expect("it is a text");
         (path, text)
     };
     paths.into_iter().map(read).collect()
