@@ -24,7 +24,7 @@ use stead_wire::rollout::{
 use stead_wire::ship::{AgentMade, Installed, Offer, SecretOffer, Wanted};
 
 use crate::events::events;
-use crate::plans::{launch, plan};
+use crate::plans::{launch, plan, small_plan};
 
 pub(crate) const DIGEST: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -62,7 +62,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
         ("offer", values([Offer { folder: "releases".into(), manifest: json!([]) }])),
         ("plan", values([plan()])),
         ("plan-put", values([plan_put()])),
-        ("plan-state", values([PlanState { generation: 3, plan: Some(plan()) }])),
+        ("plan-state", values([PlanState { generation: 3, plan: Some(small_plan()) }])),
         ("refusal", values([refusal()])),
         ("rollout-ask", values(asks())),
         ("rollout-memory", values([remembered()])),
@@ -122,7 +122,7 @@ fn signed() -> Signed {
 }
 
 fn plan_put() -> PlanPut {
-    PlanPut { replaces: 2, plan: plan(), signed: Some(signed()) }
+    PlanPut { replaces: 2, plan: small_plan(), signed: Some(signed()) }
 }
 
 fn secret() -> SecretOffer {
@@ -150,7 +150,12 @@ fn asks() -> Vec<RolloutAsk> {
     let ask = |what: HostAskWhat| {
         let staged = (what == HostAskWhat::Stage).then(|| {
             let signed = Some(signed());
-            Box::new(Staged { plan: plan(), about: about(), commit_within_ms: 120_000, signed })
+            Box::new(Staged {
+                plan: small_plan(),
+                about: about(),
+                commit_within_ms: 120_000,
+                signed,
+            })
         });
         RolloutAsk { ask: HostAsk { epoch: 7, id: name("r7"), what }, staged }
     };
@@ -179,7 +184,7 @@ fn remembered() -> HostMemory<Plan> {
     let mut memory = HostMemory::default();
     for what in [claim, HostAskWhat::Stage, HostAskWhat::Switch] {
         let ask = HostAsk { epoch: 7, id: name("r7"), what };
-        let taken = memory.take(&ask, Some(plan()), true, Plan::clone);
+        let taken = memory.take(&ask, Some(small_plan()), true, Plan::clone);
         memory = taken.expect("it is in order").0;
     }
     memory.machine.for_good = Some(name("r5"));
@@ -209,7 +214,7 @@ fn history() -> History {
         plan_digest: DIGEST.into(),
         releases: [pair()].into(),
         before: DIGEST.into(),
-        plan: Some(plan()),
+        plan: Some(small_plan()),
     };
     History { entries: outcomes.map(entry).into(), is_unbroken: true }
 }

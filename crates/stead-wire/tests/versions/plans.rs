@@ -38,6 +38,12 @@ pub(crate) fn plan() -> Plan {
     Plan { fleet: name("shop"), host: name("local"), instances }
 }
 
+/// One instance with everything as by default.
+pub(crate) fn small_plan() -> Plan {
+    let instances = [(name("web.0"), Spec::of(words()))].into();
+    Plan { fleet: name("shop"), host: name("local"), instances }
+}
+
 fn probe(check: Check) -> Probe {
     Probe { check, every: millis(5), timeout: millis(6), failures: 2, successes: 3 }
 }
