@@ -130,13 +130,7 @@ impl Client {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        Err(match refused(answer).await {
-            Failure::AgentRefused { status, refusal } => {
-                let refusal = Box::new(of_another_version(*refusal, &method_told, path));
-                Failure::AgentRefused { status, refusal }
-            }
-            other => other,
-        })
+        Err(refused(answer, &method_told, path).await)
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
@@ -252,7 +246,7 @@ async fn whole<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, Fai
     serde_json::from_slice(json).map_err(nonsense)
 }
 
-async fn refused(answer: Response<Incoming>) -> Failure {
+async fn refused(answer: Response<Incoming>, method: &str, path: &str) -> Failure {
     let status = answer.status();
     let body = match bytes_of(answer).await {
         Ok(body) => body,
@@ -261,6 +255,7 @@ async fn refused(answer: Response<Incoming>) -> Failure {
     let refusal = serde_json::from_slice::<Refusal>(&body).map(Box::new).unwrap_or_else(|_| {
         refusal_without_words(status.as_u16(), &String::from_utf8_lossy(&body))
     });
+    let refusal = Box::new(of_another_version(*refusal, method, path));
     Failure::AgentRefused { status: status.as_u16(), refusal }
 }
 

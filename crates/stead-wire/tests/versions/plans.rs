@@ -19,7 +19,7 @@ fn digest() -> Digest {
 }
 
 fn capability() -> Capability {
-    "NET_ADMIN".to_owned().try_into().ok().expect("it is one")
+    "NET_ADMIN".to_owned().try_into().expect("it is one")
 }
 
 fn words() -> Vec<Template> {
