@@ -89,7 +89,8 @@ fn collect(root: &Path, folder: &str, paths: &mut Vec<String>) -> Result<()> {
         let kind = entry.file_type().with_context(|| format!("cannot look at {path}"))?;
         if kind.is_dir() && !matches!(&*name, ".git" | "node_modules" | "target") {
             collect(root, &path, paths)?;
-        } else if kind.is_file() && name != "Cargo.lock" {
+        } else if kind.is_file() && !matches!(&*name, ".git" | "Cargo.lock") {
+            // In a second work tree `.git` is a file, which names a folder of this machine.
             paths.push(path);
         }
     }

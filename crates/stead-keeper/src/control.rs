@@ -107,7 +107,9 @@ impl Connection {
             match serde_json::from_slice(&whole) {
                 Ok(request) => requests.push((Asker(self.number), request)),
                 Err(error) => {
-                    let why = format!("not a request this keeper knows: {error}");
+                    let version = env!("CARGO_PKG_VERSION");
+                    let why =
+                        format!("not a request this keeper knows, of version {version}: {error}");
                     if self.stream.send(&line(&Reply::Refused { why })).is_err() {
                         return false;
                     }

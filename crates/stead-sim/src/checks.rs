@@ -44,12 +44,12 @@ pub(crate) struct Checks {
 
 impl Checks {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let loses_power = |(_, fault): &(Ms, Fault)| matches!(fault, Fault::PowerLost { .. });
+        let loses_power = |fault: &Fault| matches!(fault, Fault::PowerLost { .. });
         let fails_late =
             plan.kinds.iter().flatten().any(|kind| matches!(kind, Kind::FailsAfter(_)));
         Self {
             violation: None,
-            serves_always: !plan.faults.iter().any(loses_power) && !fails_late,
+            serves_always: !plan.all_faults().any(loses_power) && !fails_late,
             epochs: vec![0; plan.hosts_n],
             versions: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -69,7 +69,7 @@ impl Checks {
     }
 
     pub(crate) fn never_ends(&mut self, at: Ms, operator: usize) {
-        self.fail(at, "a rollout comes to an end", format!("op{operator} does not"));
+        self.fail(at, "a rollout comes to an end", format!("{} does not", self.plan.who(operator)));
     }
 
     pub(crate) fn drives(&mut self, id: &RolloutId, version: Option<Version>) {
@@ -144,7 +144,7 @@ impl Checks {
 
     /// What an operator says in the end.
     pub(crate) fn ended(&mut self, at: Ms, ending: &Ending, hosts: &[Host]) {
-        let Ending::Told { id, epoch, ends } = ending else { return };
+        let Ending::Told { id, epoch, ends, .. } = ending else { return };
         let invariant = "what an operator says in the end is so";
         for (host, end) in ends.iter().enumerate() {
             let is_committed = self.committed.contains_key(&(id.clone(), host));
@@ -178,7 +178,7 @@ impl Checks {
         let names_all = match last {
             Ending::Told { ends, .. } => ends.iter().any(|end| !matches!(end, Ended::New)),
             Ending::Nothing { is_split } => *is_split,
-            Ending::Untouched | Ending::Died => false,
+            Ending::Untouched { .. } | Ending::Died => false,
         };
         if plans.len() > 1 && !names_all {
             let how = format!("hosts run {plans:?}");

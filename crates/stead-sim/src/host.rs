@@ -322,4 +322,10 @@ impl Host {
     pub(crate) fn is_writing(&self) -> bool {
         self.agent.as_ref().is_some_and(|agent| agent.job.is_some())
     }
+
+    /// It is there, and has nothing to do unless somebody asks.
+    pub(crate) fn is_idle(&self, commit_within: Ms) -> bool {
+        let is_there = self.is_on && self.agent.is_some();
+        is_there && !self.is_writing() && self.wake_at(commit_within).is_none()
+    }
 }

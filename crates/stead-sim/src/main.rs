@@ -1,18 +1,20 @@
-//! `stead-sim`: rollouts from many seeds, or one of them told step by step.
+//! `stead-sim`: rollouts from many seeds, one of them told step by step, or one by a script.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::process::ExitCode;
 
-use stead_sim::{Broken, Plan, Report, run};
+use stead_sim::{Broken, Plan, Report, Scenario, run};
 
-const USAGE: &str = "usage: stead-sim [--seeds FROM..TO] [--broken PROTECTION] | --trace SEED";
+const USAGE: &str =
+    "usage: stead-sim [--seeds FROM..TO | --trace SEED] [--broken PROTECTION] | --scenario FILE";
 
 fn main() -> ExitCode {
     match command(&std::env::args().skip(1).collect::<Vec<_>>()) {
         Some(code) => code,
         None => {
-            eprintln!("{USAGE}\nprotections: {:?}", Broken::ALL);
+            eprintln!("{USAGE}\nprotections: {}", Broken::ALL.map(Broken::name).join(", "));
             ExitCode::from(2)
         }
     }
@@ -27,8 +29,9 @@ fn command(args: &[String]) -> Option<ExitCode> {
                 seeds = from.parse().ok()?..to.parse().ok()?;
             }
             [name, value] if name == "--broken" => {
-                broken = Some(Broken::ALL.into_iter().find(|it| format!("{it:?}") == *value)?);
+                broken = Some(Broken::of_name(value)?);
             }
+            [name, path] if name == "--scenario" => return Some(play(path)),
             [name, value] if name == "--trace" => trace = Some(value.parse().ok()?),
             _ => return None,
         }
@@ -37,6 +40,26 @@ fn command(args: &[String]) -> Option<ExitCode> {
         Some(seed) => tell(seed, broken),
         None => all(seeds, broken),
     })
+}
+
+fn play(path: &str) -> ExitCode {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("cannot read `{path}`: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match Scenario::parse(&text) {
+        Ok(scenario) => {
+            write(&scenario.played());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{path}: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn tell(seed: u64, broken: Option<Broken>) -> ExitCode {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stead_core::names::RolloutId;
 use stead_core::rollout::{
     Answer, Begin, Ended, Errand, Gated, HostAsk, HostAskWhat, HostRollout, Operator, Order, Part,
-    Seat, epoch_above, is_split, part, unfinished,
+    Seat, Why, epoch_above, is_split, part, unfinished,
 };
 
 use crate::host::{Request, Response};
@@ -20,13 +20,36 @@ pub enum Ending {
         is_split: bool,
     },
     /// Nothing was changed.
-    Untouched,
+    Untouched {
+        why: Option<Why>,
+    },
     Told {
         id: RolloutId,
         epoch: u64,
         ends: Vec<Ended>,
+        why: Option<Why>,
     },
     Died,
+}
+
+impl Ending {
+    /// How it ended, in a word.
+    pub fn word(&self) -> &'static str {
+        let ends = match self {
+            Self::Died => return "died",
+            Self::Nothing { is_split: false } => return "nothing to go on with",
+            Self::Nothing { is_split: true } => return "nothing to go on with, and split",
+            Self::Untouched { .. } => return "nothing changed",
+            Self::Told { ends, .. } => ends,
+        };
+        let is_new = |end: &Ended| *end == Ended::New;
+        let is_old = |end: &Ended| matches!(end, Ended::Old(_));
+        match (ends.iter().all(is_new), ends.iter().all(is_old)) {
+            (true, _) => "whole-new",
+            (_, true) => "whole-old",
+            _ => "split, named",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -42,6 +65,7 @@ pub(crate) struct Process {
     pub(crate) id: Option<RolloutId>,
     broken: Option<Broken>,
     pub(crate) is_asleep: bool,
+    pub(crate) is_end_told: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +94,7 @@ pub(crate) type Wants = Vec<(usize, u64, Request, bool)>;
 impl Process {
     pub(crate) fn new(n: usize, task: Task, chance: u64, plan: &Plan, now: Ms) -> Self {
         Self {
-            who: format!("op{n}"),
+            who: plan.who(n),
             task,
             state: State::Looking(vec![None; plan.hosts_n]),
             begun_at: now,
@@ -80,6 +104,7 @@ impl Process {
             id: None,
             broken: plan.broken,
             is_asleep: false,
+            is_end_told: false,
         }
     }
 
@@ -97,7 +122,8 @@ impl Process {
 
     pub(crate) fn die(&mut self) {
         if self.ending().is_none() {
-            self.state = State::Ended(Ending::Died);
+            // Its death is what is told.
+            (self.state, self.is_end_told) = (State::Ended(Ending::Died), true);
         }
     }
 
@@ -133,7 +159,9 @@ impl Process {
 
     pub(crate) fn interrupt(&mut self, now: Ms) {
         match &mut self.state {
-            State::Looking(_) => self.state = State::Ended(Ending::Untouched),
+            State::Looking(_) => {
+                self.state = State::Ended(Ending::Untouched { why: Some(Why::Interrupted) })
+            }
             State::Driving(operator) => {
                 operator.interrupt(Duration::from_millis(now - self.begun_at));
             }
@@ -163,7 +191,7 @@ impl Process {
                 }
             },
             Task::Deploy(_) | Task::Resume => {
-                return self.state = State::Ended(Ending::Untouched);
+                return self.state = State::Ended(Ending::Untouched { why: None });
             }
         };
         self.founds = saw
@@ -189,13 +217,13 @@ impl Process {
         let State::Driving(operator) = &mut self.state else { return Vec::new() };
         let errands = operator.next(Duration::from_millis(now - self.begun_at));
         let ends = operator.ends();
-        let is_untouched = operator.is_untouched();
+        let (is_untouched, why) = (operator.is_untouched(), operator.why().cloned());
         let id = self.id.clone().expect("one that drives has its rollout");
         let wants = errands.into_iter().map(|errand| self.request(errand, &id)).collect();
         if let Some(ends) = ends {
             self.state = State::Ended(match is_untouched {
-                true => Ending::Untouched,
-                false => Ending::Told { id, epoch: self.epoch, ends },
+                true => Ending::Untouched { why },
+                false => Ending::Told { id, epoch: self.epoch, ends, why },
             });
         }
         wants

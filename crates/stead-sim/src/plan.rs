@@ -4,6 +4,7 @@
 use fastrand::Rng;
 use stead_core::rollout::{Pace, Wave};
 
+use crate::script::Script;
 use crate::{Ms, Version};
 
 /// From here on nothing goes wrong any more.
@@ -40,6 +41,22 @@ impl Broken {
         Self::LookAfterClaim,
         Self::Gate,
     ];
+
+    /// What scripts and the command line call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fence => "fence",
+            Self::Durable => "durable",
+            Self::SelfRevert => "self-revert",
+            Self::ToldStays => "told-stays",
+            Self::LookAfterClaim => "look-after-claim",
+            Self::Gate => "gate",
+        }
+    }
+
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
 }
 
 /// What a release does on a host.
@@ -56,11 +73,11 @@ pub enum Kind {
 pub enum Fault {
     OperatorDies { operator: usize },
     Interrupt { operator: usize },
-    OperatorSleeps { operator: usize, until: Ms },
-    PowerLost { host: usize, until: Ms },
-    AgentDies { host: usize, until: Ms },
-    Cut { host: usize, until: Ms },
-    DiskFull { host: usize, until: Ms },
+    OperatorSleeps { operator: usize, lasts: Ms },
+    PowerLost { host: usize, lasts: Ms },
+    AgentDies { host: usize, lasts: Ms },
+    Cut { host: usize, lasts: Ms },
+    DiskFull { host: usize, lasts: Ms },
 }
 
 /// What an operator is begun for.
@@ -83,6 +100,8 @@ pub struct Plan {
     pub lost_permille: u32,
     pub delay_ms_max: Ms,
     pub broken: Option<Broken>,
+    /// Where there is one, nothing is left to chance.
+    pub script: Option<Script>,
 }
 
 impl Plan {
@@ -104,7 +123,31 @@ impl Plan {
         let lost_permille = if is_calm { 0 } else { *pick(&mut rng, &[0, 5, 50, 200]) };
         let delay_ms_max = *pick(&mut rng, &[2, 50, 2000]);
         let pace = pace(&mut rng);
-        Self { seed, hosts_n, pace, kinds, begun, faults, lost_permille, delay_ms_max, broken }
+        let script = None;
+        Self {
+            seed,
+            hosts_n,
+            pace,
+            kinds,
+            begun,
+            faults,
+            lost_permille,
+            delay_ms_max,
+            broken,
+            script,
+        }
+    }
+
+    /// All that goes wrong, whenever it does.
+    pub(crate) fn all_faults(&self) -> impl Iterator<Item = &Fault> {
+        let whens = self.script.iter().flat_map(|script| &script.whens);
+        self.faults.iter().map(|(_, fault)| fault).chain(whens.map(|when| &when.fault))
+    }
+
+    /// What an operator is called.
+    pub(crate) fn who(&self, operator: usize) -> String {
+        let name = self.script.as_ref().and_then(|script| script.names.get(operator));
+        name.cloned().unwrap_or_else(|| format!("op{operator}"))
     }
 
     pub(crate) fn kind(&self, version: Version, host: usize) -> Kind {
@@ -130,16 +173,16 @@ fn kinds(rng: &mut Rng, version: usize, hosts_n: usize) -> Vec<Kind> {
 fn fault(rng: &mut Rng, hosts_n: usize, operators_n: usize) -> (Ms, Fault) {
     // Most of it while something is under way.
     let at = if rng.bool() { rng.u64(0..5000) } else { rng.u64(0..HEALED_AT / 2) };
-    let until = at + *pick(rng, &[500, 5000, 40_000]);
+    let lasts = *pick(rng, &[500, 5000, 40_000]);
     let (host, operator) = (rng.usize(0..hosts_n), rng.usize(0..operators_n));
     let fault = match rng.u8(0..7) {
         0 => Fault::OperatorDies { operator },
         6 => Fault::Interrupt { operator },
-        1 => Fault::OperatorSleeps { operator, until },
-        2 => Fault::PowerLost { host, until },
-        3 => Fault::AgentDies { host, until },
-        4 => Fault::Cut { host, until },
-        _ => Fault::DiskFull { host, until },
+        1 => Fault::OperatorSleeps { operator, lasts },
+        2 => Fault::PowerLost { host, lasts },
+        3 => Fault::AgentDies { host, lasts },
+        4 => Fault::Cut { host, lasts },
+        _ => Fault::DiskFull { host, lasts },
     };
     (at, fault)
 }

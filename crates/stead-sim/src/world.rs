@@ -3,13 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use fastrand::Rng;
-
 use crate::Ms;
 use crate::checks::{Checks, Violation};
-use crate::host::{Host, Out, ReplyTo, Request, Response};
+use crate::host::{Host, Out, ReplyTo, Request};
+use crate::luck::{Loss, Luck};
 use crate::operator::{Came, Ending, Process, Wants};
 use crate::plan::{Fault, HEALED_AT, Plan, Task};
+use crate::script::{Stage, When};
+use crate::telling::{self, Telling};
 
 /// After this, whatever was going on has ended by itself, however slow the wire.
 const ENDED_AT: Ms = HEALED_AT + 1_200_000;
@@ -25,14 +26,6 @@ const EVENTS_MAX: usize = 400_000;
 
 /// Whoever asked gives up waiting for the answer.
 const ANSWER_WITHIN: Ms = 10_000;
-
-/// What is brought to a host may take so long to get there.
-const SHIP_MS_MAX: Ms = 3000;
-
-/// What comes late comes so late.
-const LATE_MS_MAX: Ms = 30_000;
-
-const DISK_MS_MAX: Ms = 20;
 
 #[derive(Debug)]
 enum Event {
@@ -63,6 +56,8 @@ enum Event {
         operator: usize,
     },
     Settled,
+    /// The script is over.
+    End,
 }
 
 /// What came of a seed.
@@ -76,7 +71,7 @@ pub struct Report {
 
 pub struct World {
     plan: Plan,
-    rng: Rng,
+    luck: Luck,
     now: Ms,
     queue: BinaryHeap<Reverse<(Ms, usize)>>,
     events: Vec<Option<Event>>,
@@ -87,7 +82,9 @@ pub struct World {
     /// All operators had ended when it was looked last.
     is_quiet: bool,
     enders_n: usize,
-    trace: Option<Vec<String>>,
+    /// What is still to go wrong once a host is so far.
+    whens: Vec<When>,
+    telling: Option<Telling>,
 }
 
 /// Carries a plan out.
@@ -100,7 +97,7 @@ pub fn run(plan: Plan, with_trace: bool) -> Report {
         violation: world.checks.violation.take(),
         endings,
         events_n: world.events.len(),
-        trace: world.trace.unwrap_or_default(),
+        trace: world.telling.map(|telling| telling.lines()).unwrap_or_default(),
     }
 }
 
@@ -109,8 +106,16 @@ impl World {
         let versions = 0..plan.kinds.len();
         let kinds = |host| versions.clone().map(|it| plan.kinds[it][host]).collect();
         let hosts = (0..plan.hosts_n).map(|host| Host::new(kinds(host), plan.broken)).collect();
+        let script = plan.script.clone();
+        let luck = match script {
+            None => Luck::seeded(plan.seed, plan.delay_ms_max, plan.lost_permille),
+            Some(_) => Luck::Steady,
+        };
+        let telling = with_trace.then(|| Telling::new(script.is_none()));
+        let (whens, end) = script.map(|script| (script.whens, script.end)).unzip();
+        let whens = whens.unwrap_or_default();
         let mut world = Self {
-            rng: Rng::with_seed(plan.seed ^ 0x5eed),
+            luck,
             now: 0,
             queue: BinaryHeap::new(),
             events: Vec::new(),
@@ -120,7 +125,8 @@ impl World {
             is_healed: false,
             is_quiet: false,
             enders_n: 0,
-            trace: with_trace.then(Vec::new),
+            whens,
+            telling,
             plan,
         };
         for (at, task) in world.plan.begun.clone() {
@@ -129,8 +135,13 @@ impl World {
         for (at, fault) in world.plan.faults.clone() {
             world.at(at, Event::Fault(fault));
         }
-        world.at(HEALED_AT, Event::Healed);
-        world.at(HEALED_AT, Event::Settled);
+        match end {
+            Some(end) => world.at(end, Event::End),
+            None => {
+                world.at(HEALED_AT, Event::Healed);
+                world.at(HEALED_AT, Event::Settled);
+            }
+        }
         world
     }
 
@@ -140,8 +151,8 @@ impl World {
     }
 
     fn say(&mut self, text: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>7.3}  {}", self.now as f64 / 1000.0, text()));
+        if let Some(telling) = &mut self.telling {
+            telling.say(self.now, text());
         }
     }
 
@@ -180,13 +191,14 @@ impl World {
             Event::HostWakes { host } => self.host_goes_on(host, Out::default(), false),
             Event::OperatorWakes { operator } => self.operator_goes_on(operator),
             Event::Settled => self.settled(),
+            Event::End => self.end(),
         }
     }
 
     fn begin(&mut self, task: Task) {
         let n = self.operators.len();
-        let process = Process::new(n, task, self.rng.u64(..), &self.plan, self.now);
-        self.say(|| format!("op{n} begins: {task:?}"));
+        let process = Process::new(n, task, self.luck.epoch(n), &self.plan, self.now);
+        self.say(|| format!("{} {}", process.who, telling::task(task)));
         let wants = process.begin(self.plan.hosts_n);
         self.operators.push(process);
         self.send(n, wants);
@@ -194,31 +206,29 @@ impl World {
 
     fn send(&mut self, operator: usize, wants: Wants) {
         for (host, token, request, is_long) in wants {
-            self.say(|| format!("op{operator} -> h{host} #{token} {}", told(&request)));
+            if let Some(telling) = &mut self.telling {
+                let who = (operator, &*self.operators[operator].who);
+                telling.asks(self.now, who, (host, token), &request);
+            }
             let to = ReplyTo { operator, token };
-            let ship = if is_long { self.rng.u64(0..SHIP_MS_MAX) } else { 0 };
-            let at = self.now + ship + self.delay();
-            let lost = Event::Answered { host, to, came: Came::Lost };
-            let is_lossy = !self.is_healed && self.rng.u32(0..1000) < self.plan.lost_permille;
-            match is_lossy.then(|| self.rng.u8(0..3)) {
-                // On its way, and the sender notices.
-                Some(0) => self.at(at, lost),
-                // It comes when nobody waits for it any more.
-                Some(1) => {
-                    self.at(at, lost);
-                    let late = at + self.rng.u64(0..LATE_MS_MAX);
-                    self.at(late, Event::Arrives { host, request, to, is_answer_lost: true });
-                }
-                Some(_) => self.at(at, Event::Arrives { host, request, to, is_answer_lost: true }),
-                None => self.at(at, Event::Arrives { host, request, to, is_answer_lost: false }),
+            let ship = if is_long { self.luck.ship() } else { 0 };
+            let at = self.now + ship + self.luck.delay();
+            let loss = if self.is_healed { None } else { self.luck.loss() };
+            let (arrives_at, is_noticed) = match loss {
+                Some(Loss::Ask) => (None, true),
+                Some(Loss::Late(by)) => (Some(at + by), true),
+                Some(Loss::Answer) | None => (Some(at), false),
+            };
+            if is_noticed {
+                self.at(at, Event::Answered { host, to, came: Came::Lost });
+            }
+            if let Some(at) = arrives_at {
+                let is_answer_lost = loss.is_some();
+                self.at(at, Event::Arrives { host, request, to, is_answer_lost });
             }
             let too_late = Event::Answered { host, to, came: Came::Lost };
             self.at(at + ANSWER_WITHIN, too_late);
         }
-    }
-
-    fn delay(&mut self) -> Ms {
-        1 + self.rng.u64(0..self.plan.delay_ms_max)
     }
 
     fn arrives(&mut self, host: usize, request: Request, to: ReplyTo, is_answer_lost: bool) {
@@ -231,32 +241,39 @@ impl World {
         match out {
             Some(out) => self.host_goes_on(host, out, is_answer_lost),
             None => {
-                let at = now + self.delay();
+                let at = now + self.luck.delay();
                 self.at(at, Event::Answered { host, to, came: Came::Lost });
             }
         }
     }
 
+    fn commit_within(&self) -> Ms {
+        let millis = self.plan.pace.commit_within.as_millis();
+        Ms::try_from(millis).expect("it is short")
+    }
+
     fn host_goes_on(&mut self, host: usize, mut out: Out, is_answer_lost: bool) {
-        let commit_within = u64::try_from(self.plan.pace.commit_within.as_millis());
-        let commit_within = commit_within.expect("it is short");
+        let commit_within = self.commit_within();
         let now = self.now;
         let one = &mut self.hosts[host];
         one.look(now, commit_within, &mut out);
         let (incarnation, is_writing) = (one.incarnation, one.is_writing());
         let wake_at = one.wake_at(commit_within);
         for (epoch, held) in &out.reached {
-            self.say(|| format!("h{host} is {:?} in {} by {}", held.stage, held.id, held.who));
+            if let Some(telling) = &mut self.telling {
+                telling.reached(now, host, held);
+            }
             self.checks.reached(now, host, *epoch, held, &self.hosts);
+            self.is_so_far(host, Stage::of(&held.stage));
         }
         for (to, response) in out.replies {
-            let at = now + self.delay();
+            let at = now + self.luck.delay();
             let is_cut = self.hosts[host].is_cut || is_answer_lost;
             let came = if is_cut { Came::Lost } else { Came::Response(response) };
             self.at(at, Event::Answered { host, to, came });
         }
         if is_writing {
-            let at = now + 1 + self.rng.u64(0..DISK_MS_MAX);
+            let at = now + self.luck.disk();
             self.at(at, Event::Written { host, incarnation });
         } else if let Some(at) = wake_at {
             self.at(at.max(now + 1), Event::HostWakes { host });
@@ -270,11 +287,9 @@ impl World {
             let at = self.now + 500;
             return self.at(at, Event::Answered { host, to, came });
         }
-        if let Came::Response(response) = &came
-            && !matches!(response, Response::Seen(_))
-        {
-            let text = format!("{response:?}");
-            self.say(|| format!("op{} <- h{host} #{} {text}", to.operator, to.token));
+        if let Some(telling) = &mut self.telling {
+            let who = (to.operator, &*operator.who);
+            telling.hears(self.now, who, (host, to.token), &came);
         }
         let now = self.now;
         self.operators[to.operator].heard(host, to.token, came, &self.plan, now);
@@ -288,31 +303,40 @@ impl World {
             return self.at(at, Event::OperatorWakes { operator: n });
         }
         if operator.ending().is_some() {
-            return;
+            // It may have ended by what it has heard.
+            return self.look_whether_it_ends(n);
         }
         let wants = operator.next(self.now);
         if let Some(id) = operator.id.clone() {
             self.checks.drives(&id, operator.version());
         }
-        match operator.ending().cloned() {
-            Some(ending) => {
-                self.say(|| format!("op{n} ends: {ending:?}"));
-                self.checks.ended(self.now, &ending, &self.hosts);
-            }
-            None => {
-                if let Some(at) = operator.wake_at() {
-                    let at = at.max(self.now + 1);
-                    self.at(at, Event::OperatorWakes { operator: n });
-                }
-            }
+        if let Some(at) = operator.wake_at() {
+            let at = at.max(self.now + 1);
+            self.at(at, Event::OperatorWakes { operator: n });
         }
+        self.look_whether_it_ends(n);
         self.send(n, wants);
     }
 
+    fn look_whether_it_ends(&mut self, n: usize) {
+        let operator = &mut self.operators[n];
+        let Some(ending) = operator.ending().cloned().filter(|_| !operator.is_end_told) else {
+            return;
+        };
+        operator.is_end_told = true;
+        if let Some(telling) = &mut self.telling {
+            telling.ends(self.now, &operator.who, &ending);
+        }
+        self.checks.ended(self.now, &ending, &self.hosts);
+    }
+
     fn fails(&mut self, fault: Fault) {
-        self.say(|| format!("{fault:?}"));
-        let is_written = self.rng.bool();
-        let until = match &fault {
+        if self.telling.is_some() {
+            let told = telling::fault(&fault, |operator| self.plan.who(operator));
+            self.say(|| told);
+        }
+        let is_written = self.luck.is_written();
+        let lasts = match &fault {
             Fault::OperatorDies { operator } => {
                 if let Some(operator) = self.operators.get_mut(*operator) {
                     operator.die();
@@ -326,30 +350,30 @@ impl World {
                 }
                 return;
             }
-            Fault::OperatorSleeps { operator, until } => {
+            Fault::OperatorSleeps { operator, lasts } => {
                 if let Some(operator) = self.operators.get_mut(*operator) {
                     operator.is_asleep = true;
                 }
-                *until
+                *lasts
             }
-            Fault::PowerLost { host, until } => {
+            Fault::PowerLost { host, lasts } => {
                 self.hosts[*host].lose_power(is_written);
-                *until
+                *lasts
             }
-            Fault::AgentDies { host, until } => {
+            Fault::AgentDies { host, lasts } => {
                 self.hosts[*host].end_agent(is_written);
-                *until
+                *lasts
             }
-            Fault::Cut { host, until } => {
+            Fault::Cut { host, lasts } => {
                 self.hosts[*host].is_cut = true;
-                *until
+                *lasts
             }
-            Fault::DiskFull { host, until } => {
+            Fault::DiskFull { host, lasts } => {
                 self.hosts[*host].is_disk_full = true;
-                *until
+                *lasts
             }
         };
-        self.at(until, Event::Mended(fault));
+        self.at(self.now + lasts, Event::Mended(fault));
     }
 
     fn mended(&mut self, fault: &Fault) {
@@ -383,13 +407,46 @@ impl World {
         self.say(|| "nothing goes wrong any more".into());
         self.is_healed = true;
         for operator in 0..self.operators.len() {
-            self.mended(&Fault::OperatorSleeps { operator, until: 0 });
+            self.mended(&Fault::OperatorSleeps { operator, lasts: 0 });
         }
         for host in 0..self.hosts.len() {
-            self.mended(&Fault::PowerLost { host, until: 0 });
-            self.mended(&Fault::AgentDies { host, until: 0 });
-            self.mended(&Fault::Cut { host, until: 0 });
-            self.mended(&Fault::DiskFull { host, until: 0 });
+            self.mended(&Fault::PowerLost { host, lasts: 0 });
+            self.mended(&Fault::AgentDies { host, lasts: 0 });
+            self.mended(&Fault::Cut { host, lasts: 0 });
+            self.mended(&Fault::DiskFull { host, lasts: 0 });
+        }
+    }
+
+    /// What was to go wrong as soon as this host is so far does so.
+    fn is_so_far(&mut self, host: usize, stage: Stage) {
+        let is_due = |when: &When| when.host == host && when.stage == stage;
+        while let Some(n) = self.whens.iter().position(is_due) {
+            let fault = self.whens.remove(n).fault;
+            self.at(self.now, Event::Fault(fault));
+        }
+    }
+
+    /// Nothing happens any more; what is there is told.
+    fn end(&mut self) {
+        self.queue.clear();
+        let now = self.now;
+        let still: Vec<usize> =
+            (0..self.operators.len()).filter(|n| self.operators[*n].ending().is_none()).collect();
+        for n in &still {
+            let who = self.plan.who(*n);
+            self.say(|| format!("{who} is still there"));
+        }
+        // A host that still has something to do will do it, or cannot for now.
+        let commit_within = self.commit_within();
+        if still.is_empty() && self.hosts.iter().all(|host| host.is_idle(commit_within)) {
+            self.checks.nobody_is_there(now, &self.hosts);
+        }
+        for host in 0..self.hosts.len() {
+            let one = &mut self.hosts[host];
+            let serving = one.serving(now);
+            if let Some(telling) = &mut self.telling {
+                telling.serves(now, host, serving, one.memory.machine.held.as_ref());
+            }
         }
     }
 
@@ -419,13 +476,5 @@ impl World {
         self.is_quiet = false;
         self.begin(Task::Resume);
         self.at(self.now + QUIET, Event::Settled);
-    }
-}
-
-fn told(request: &Request) -> String {
-    match request {
-        Request::See => "how far are you".into(),
-        Request::Look => "look".into(),
-        Request::Ask { ask, .. } => format!("{:?}", ask.what),
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use stead_core::rollout::Ended;
-use stead_sim::{Broken, Ending, Plan, run};
+use stead_sim::{Broken, Plan, run};
 
 const SEEDS_N: u64 = 100_000;
 
@@ -12,25 +11,6 @@ const SEEDS_N: u64 = 100_000;
 const CONTROL_SEEDS_N: u64 = 20_000;
 
 const THREADS_N: u64 = 2;
-
-/// How an operator ended, in a word.
-fn kind(ending: &Ending) -> &'static str {
-    let Ending::Told { ends, .. } = ending else {
-        return match ending {
-            Ending::Died => "died",
-            Ending::Nothing { is_split: false } => "nothing to go on with",
-            Ending::Nothing { is_split: true } => "nothing to go on with, and split",
-            Ending::Untouched | Ending::Told { .. } => "nothing changed",
-        };
-    };
-    let is_new = |end: &Ended| *end == Ended::New;
-    let is_old = |end: &Ended| matches!(end, Ended::Old(_));
-    match (ends.iter().all(is_new), ends.iter().all(is_old)) {
-        (true, _) => "whole-new",
-        (_, true) => "whole-old",
-        _ => "split, named",
-    }
-}
 
 #[test]
 fn a_hundred_thousand_rollouts_with_faults_keep_every_invariant() {
@@ -42,7 +22,7 @@ fn a_hundred_thousand_rollouts_with_faults_keep_every_invariant() {
                 panic!("seed {seed}: {violation}");
             }
             for ending in &report.endings {
-                *kinds.entry(kind(ending)).or_default() += 1;
+                *kinds.entry(ending.word()).or_default() += 1;
             }
         }
         kinds

@@ -218,6 +218,10 @@ pub struct EndedRun {
     pub exit: Exit,
 }
 
+/// Why something is refused that an agent, or a relay, of this version cannot do at all: one of
+/// another version may.
+pub const UNKNOWN_PATH: &str = "the path is unknown";
+
 /// Every refusal.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct Refusal {

@@ -64,6 +64,8 @@ pub enum Event {
     },
     /// An instance's keeper was found dead; another one follows.
     KeeperLost {
+        // The first journals called it as an event line calls its own.
+        #[serde(alias = "instance")]
         keeper_of: String,
         pid: u32,
     },

@@ -72,5 +72,6 @@ pub struct Wanted {
     /// The contents that are missing, by BLAKE3 digest.
     pub contents: Vec<String>,
     /// To some of them, one that is there and may be much like it.
+    #[serde(default)]
     pub bases: BTreeMap<String, String>,
 }

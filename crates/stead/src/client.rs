@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stead_wire::api::Refusal;
+use stead_wire::api::{Refusal, UNKNOWN_PATH};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
@@ -123,10 +123,14 @@ impl Client {
         time: Duration,
     ) -> Result<Response<Incoming>, Failure> {
         let silent = |_| Failure::AgentSilent { waited_s: time.as_secs() };
+        let method_told = method.to_string();
         let request = request(method, path, body);
         let answer = tokio::time::timeout(time, self.exchange(request));
         let answer = answer.await.map_err(silent)??;
-        if answer.status().is_success() { Ok(answer) } else { Err(refused(answer).await) }
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        Err(refused(answer, &method_told, path).await)
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
@@ -242,7 +246,7 @@ async fn whole<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, Fai
     serde_json::from_slice(json).map_err(nonsense)
 }
 
-async fn refused(answer: Response<Incoming>) -> Failure {
+async fn refused(answer: Response<Incoming>, method: &str, path: &str) -> Failure {
     let status = answer.status();
     let body = match bytes_of(answer).await {
         Ok(body) => body,
@@ -251,7 +255,25 @@ async fn refused(answer: Response<Incoming>) -> Failure {
     let refusal = serde_json::from_slice::<Refusal>(&body).map(Box::new).unwrap_or_else(|_| {
         refusal_without_words(status.as_u16(), &String::from_utf8_lossy(&body))
     });
+    let refusal = Box::new(of_another_version(*refusal, method, path));
     Failure::AgentRefused { status: status.as_u16(), refusal }
+}
+
+/// A refusal as it is told. This stead asks for nothing but what an agent of its own version
+/// knows, so that one which does not know it is of another.
+fn of_another_version(refusal: Refusal, method: &str, path: &str) -> Refusal {
+    if refusal.because != UNKNOWN_PATH {
+        return refusal;
+    }
+    let path = path.split('?').next().unwrap_or(path);
+    let own = env!("CARGO_PKG_VERSION");
+    Refusal {
+        what: format!("it does not know `{method} {path}`"),
+        because: format!("it is of an earlier version than this stead, which is {own}"),
+        try_this: "`stead agent install` on its host, or a deploy, brings it to this version; \
+                   services run on"
+            .into(),
+    }
 }
 
 /// What is told of a refusal that does not say itself what, because and try.
@@ -267,6 +289,22 @@ fn nonsense(error: serde_json::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_agent_of_another_version_does_not_know_is_told_as_such() {
+        let refusal = |because: &str| Refusal {
+            what: "there is no such thing".into(),
+            because: because.into(),
+            try_this: "look".into(),
+        };
+        let told = of_another_version(refusal("the path is unknown"), "POST", "/v1/x?wait=true");
+        assert_eq!(told.what, "it does not know `POST /v1/x`");
+        assert!(told.because.starts_with("it is of an earlier version than this stead"));
+        assert!(told.try_this.starts_with("`stead agent install`"));
+        // What it knows and refuses is told in its own words.
+        let told = of_another_version(refusal("no instance is called `web`"), "GET", "/v1/why/web");
+        assert_eq!((&*told.what, &*told.try_this), ("there is no such thing", "look"));
+    }
 
     #[test]
     fn a_text_in_a_query_is_nothing_but_that_text() {

@@ -215,7 +215,9 @@ fn parse<T: DeserializeOwned>(body: Raw) -> Result<T, Refused> {
         Refused::of(status, "the request was not read", because, "send a smaller body, as a whole")
     })?;
     serde_json::from_slice(&body).map_err(|error| {
-        Refused::bad(error.to_string(), "`/v1/openapi.json` describes what goes into the body")
+        // What is unknown here may be known to an agent of another version.
+        let because = format!("{error}, for an agent of version {}", env!("CARGO_PKG_VERSION"));
+        Refused::bad(because, "`/v1/openapi.json` describes what goes into the body")
     })
 }
 

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get, post, put};
 use schemars::{Schema, SchemaGenerator};
 use stead_wire::api::{
-    Act, Acted, EventLine, Host, LogLine, PlanPut, PlanState, Refusal, Status, Why,
+    Act, Acted, EventLine, Host, LogLine, PlanPut, PlanState, Refusal, Status, UNKNOWN_PATH, Why,
 };
 use stead_wire::rollout::{History, RolloutAsk, RolloutState};
 
@@ -228,12 +228,7 @@ pub(super) fn router(api: Api) -> Router {
     }
     let nothing = || async {
         let try_this = "`/v1/openapi.json` describes everything there is";
-        Refused::of(
-            StatusCode::NOT_FOUND,
-            "there is no such thing",
-            "the path is unknown",
-            try_this,
-        )
+        Refused::of(StatusCode::NOT_FOUND, "there is no such thing", UNKNOWN_PATH, try_this)
     };
     let not_so = || async {
         let try_this = "`/v1/openapi.json` tells what each path takes";

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stead_release::secret::{Secret, is_at};
 use stead_release::store::{Lacking, Store, StoreError};
-use stead_wire::api::Refusal;
+use stead_wire::api::{Refusal, UNKNOWN_PATH};
 use stead_wire::ship::{self, Offer, SecretOffer, Wanted};
 
 use crate::root;
@@ -60,7 +60,7 @@ impl HostStore {
                 self.put_secret(parse(body)?)?;
                 Ok(Value::Null)
             }
-            _ => Err(refused(StatusCode::NOT_FOUND, "find that", "the path is unknown")),
+            _ => Err(refused(StatusCode::NOT_FOUND, "find that", UNKNOWN_PATH)),
         }
     }
 
