@@ -86,6 +86,7 @@ fn spec() -> Spec {
         config: Some(digest()),
         schedule: Some(schedule()),
         fronted: Some(Fronted { by: name("web-front.0"), port: "http".into() }),
+        once: true,
     }
 }
 
