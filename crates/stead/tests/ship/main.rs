@@ -10,3 +10,4 @@ mod lossless;
 mod scope;
 mod secrets;
 mod signing;
+mod walk;
