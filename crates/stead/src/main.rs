@@ -6,6 +6,7 @@ mod args;
 mod client;
 mod crash;
 mod deploy;
+mod diff;
 mod exec;
 mod exit;
 mod failure;
@@ -95,6 +96,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Agent(AgentCommand::Status { json }) => wait_for(show::agent(ctx, json)),
         Command::Completions { shell } => manual::completions(&mut ctx.screen, shell),
         Command::Deploy(args) => attend(async |ints| deploy::deploy(ctx, ints, args).await),
+        Command::Diff(args) => wait_for(diff::diff(ctx, args)),
         Command::Down(args) => attend(async |ints| act::down(ctx, ints, args.wait).await),
         Command::Events(args) => wait_for(show::events(ctx, args)),
         Command::Exec(args) => exec::exec(ctx, &args),

@@ -24,6 +24,9 @@ pub(crate) enum FleetFailure {
     Lost { host: String, why: String },
     #[error("hosts cannot be had: {}", names(lost))]
     LostAll { lost: ByHost },
+    /// Told of each: the entries that it has.
+    #[error("there is no such entry in the history of {}", names(hosts))]
+    NoEntry { hosts: ByHost },
     #[error("none of this runs there: {wanted}")]
     NotOn { wanted: String },
     #[error("host `{host}` has stopped it")]
@@ -47,7 +50,7 @@ impl FleetFailure {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Lost { .. } | Self::LostAll { .. } => Exit::Unreachable,
-            Self::NotOn { .. } | Self::UnknownHost { .. } => Exit::Usage,
+            Self::NoEntry { .. } | Self::NotOn { .. } | Self::UnknownHost { .. } => Exit::Usage,
             Self::OnHost { source, .. } => source.exit(),
             Self::Differ { .. } | Self::Split { .. } => Exit::Split,
             Self::Gate { .. } | Self::RolledBack { .. } => Exit::NotReady,
@@ -62,7 +65,7 @@ impl FleetFailure {
             Self::UnknownHost { known, .. } => vec![format!("there are: {}", known.join(", "))],
             Self::Lost { why, .. } => vec![why.clone()],
             Self::LostAll { lost } => told(lost),
-            Self::Differ { hosts } => told(hosts),
+            Self::Differ { hosts } | Self::NoEntry { hosts } => told(hosts),
             Self::RolledBack { old, .. } => told(old),
             Self::Windows { .. } => vec!["nothing of stead runs there yet".into()],
             Self::OnHost { source, .. } => [vec![source.to_string()], source.because()].concat(),
@@ -94,6 +97,7 @@ impl FleetFailure {
             }
             Self::Refused { .. } => "look with `stead history` what was deployed meanwhile",
             Self::UnknownHost { near: Some(near), .. } => return Some(format!("`{near}`")),
+            Self::NoEntry { .. } => "one of these numbers; `stead history` tells what they are",
             Self::NotOn { .. } => "another `--host`, or another `--only`",
             Self::Ship { .. } | Self::UnknownHost { near: None, .. } => return None,
         };

@@ -56,6 +56,7 @@ fn of_the_fleet() -> Vec<Failure> {
         gate(),
         FleetFailure::Lost { host: "h1".into(), why: "connection refused".into() },
         FleetFailure::LostAll { lost },
+        FleetFailure::NoEntry { hosts: by_host(&[("h1", "it has 1, 2, 3")]) },
         FleetFailure::OnHost { host: "h1".into(), source: Box::new(gate().into()) },
         FleetFailure::Refused {
             why: stead_core::rollout::HostRefusal::Busy {

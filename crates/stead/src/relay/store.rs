@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use stead_core::plan::Digest;
+use stead_release::release::{PackError, Release};
 use stead_release::secret::{Secret, is_at};
 use stead_release::store::{Lacking, Store, StoreError};
 use stead_wire::api::Refusal;
@@ -56,11 +58,34 @@ impl HostStore {
                 put.map_err(|error| refusal("take a content", error))?;
                 Ok(Value::Null)
             }
+            (&Method::GET, path) if path.starts_with(ship::MANIFEST) => {
+                self.manifest(&path[ship::MANIFEST.len()..])
+            }
             (&Method::PUT, ship::SECRET) => {
                 self.put_secret(parse(body)?)?;
                 Ok(Value::Null)
             }
             _ => Err(refused(StatusCode::NOT_FOUND, "find that", "the path is unknown")),
+        }
+    }
+
+    /// What stands in `FOLDER/DIGEST`. Makes no folder: whoever only looks changes nothing.
+    fn manifest(&self, named: &str) -> Result<Value, Refused> {
+        let what = "read the release";
+        let known = named.split_once('/').and_then(|(folder, digest)| {
+            let folder = FOLDERS.iter().find(|(name, _)| *name == folder)?.0;
+            Some((folder, Digest::try_from(digest.to_owned()).ok()?))
+        });
+        let Some((folder, digest)) = known else {
+            return Err(refused(StatusCode::NOT_FOUND, what, "the path is unknown"));
+        };
+        match Release::of_folder(&self.root.join(folder).join(digest.as_str())) {
+            Ok(release) if *release.digest() == digest => Ok(release.manifest()),
+            Ok(_) => Err(refused(StatusCode::CONFLICT, what, "it is not what its name says")),
+            Err(PackError::Missing(_)) => {
+                Err(refused(StatusCode::NOT_FOUND, what, "it is not on this host any more"))
+            }
+            Err(error) => Err(refused(StatusCode::INTERNAL_SERVER_ERROR, what, error)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What facts look like to people: pure functions from facts to text.
 
+pub(crate) mod diff;
 pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod log;
