@@ -34,6 +34,12 @@ const INCOMING_AGE_MIN: Duration = Duration::from_secs(3600);
 /// Programs that have come are of use to whoever brought them before a link leads to them.
 const KIT_AGE_MIN: Duration = Duration::from_secs(3600);
 
+/// Who brings something is mostly done at once.
+const AGAIN_AFTER_PUT: Duration = Duration::from_secs(5);
+
+/// A run that goes by an old launch may take long, and to look means to read the whole history.
+const AGAIN_AFTER_RUN: Duration = Duration::from_secs(60);
+
 /// So much of the digest names what was removed.
 const NAME_LEN: usize = 12;
 
@@ -52,8 +58,8 @@ pub(crate) struct Collected {
     /// What it was, each with the beginning of its name.
     pub(crate) removed: Vec<String>,
     pub(crate) bytes: u64,
-    /// There may be more once somebody has ended what is under way now.
-    pub(crate) again: bool,
+    /// There may be more once what is under way now has ended: when to look again.
+    pub(crate) again_after: Option<Duration>,
 }
 
 /// Collects what nothing needs any more.
@@ -65,15 +71,16 @@ pub(crate) fn collect(layout: &Layout, keeper: &Path, job: &Collect) -> io::Resu
         }
     }
     let Some(lock) = Collecting::begin(layout.root())? else {
-        return Ok(Collected { again: true, ..Collected::default() });
+        return Ok(Collected { again_after: Some(AGAIN_AFTER_PUT), ..Collected::default() });
     };
     let runs = runs(layout, &job.settled)?;
     let is_settled = runs.iter().all(|run| run.is_settled);
+    let again_after = (!is_settled).then_some(AGAIN_AFTER_RUN);
     let damaged_n = Cell::new(0);
     let kept = Kept::of(&job.plans, &runs, history::plans(layout, &damaged_n)?);
     if damaged_n.get() > 0 && !is_settled {
         // A run may go by what only a damaged entry names.
-        return Ok(Collected { again: true, ..Collected::default() });
+        return Ok(Collected { again_after, ..Collected::default() });
     }
     let mut gone = Gone::default();
     for (folder, kept) in [(Folder::Releases, &kept.releases), (Folder::Configs, &kept.configs)] {
@@ -90,7 +97,7 @@ pub(crate) fn collect(layout: &Layout, keeper: &Path, job: &Collect) -> io::Resu
     for folder in &gone.renamed {
         remove_folder(folder)?;
     }
-    Ok(Collected { removed: gone.removed, bytes: gone.bytes, again: !is_settled })
+    Ok(Collected { removed: gone.removed, bytes: gone.bytes, again_after })
 }
 
 /// A folder with folders that are removed as a whole.
@@ -229,7 +236,7 @@ fn old_programs(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Everything in a folder, if it is there, by name.
-fn listed(folder: &Path) -> io::Result<impl Iterator<Item = PathBuf>> {
+fn listed(folder: &Path) -> io::Result<impl Iterator<Item = PathBuf> + use<>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

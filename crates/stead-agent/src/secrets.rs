@@ -1,12 +1,31 @@
-//! The values that plans name and do not hold.
+//! What plans name and do not hold: values, releases, configurations.
 
 use stead_core::plan::Plan;
 use stead_wire::api::Refusal;
 
 use crate::layout::Layout;
 
-/// Why a plan is not to be taken whose secrets are not here. Reads folders.
+/// Why a plan is not to be taken that names what is not here. Reads folders.
 pub(crate) fn lacking(layout: &Layout, plan: &Plan) -> Option<Refusal> {
+    no_secret(layout, plan).or_else(|| nothing_packed(layout, plan))
+}
+
+fn nothing_packed(layout: &Layout, plan: &Plan) -> Option<Refusal> {
+    let named = plan.instances.iter().flat_map(|(name, spec)| {
+        let release = spec.release.iter().map(|digest| (layout.release(digest), "release"));
+        let config = spec.config.iter();
+        let config = config.map(|digest| (layout.packed_config(digest), "configuration"));
+        release.chain(config).map(move |(path, noun)| (name, path, noun))
+    });
+    let (name, _, noun) = named.into_iter().find(|(_, path, _)| !path.is_dir())?;
+    Some(Refusal {
+        what: "the plan was not taken".into(),
+        because: format!("the {noun} of `{name}` is not on this host"),
+        try_this: "`stead deploy`, or `stead up`, which bring it along".into(),
+    })
+}
+
+fn no_secret(layout: &Layout, plan: &Plan) -> Option<Refusal> {
     let secrets = plan.instances.values().flat_map(|spec| spec.secrets.values());
     let folder = layout.secrets();
     let missing = secrets.filter(|secret| !folder.join(secret.id.as_str()).is_file());

@@ -10,7 +10,6 @@
 use alloc::borrow::ToOwned as _;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::borrow::Borrow;
 
 use crate::launch::Launch;
 use crate::names::{InstanceName, ServiceName};
@@ -28,6 +27,14 @@ pub struct Kept {
     pub secrets: BTreeSet<Digest>,
 }
 
+/// A plan that the host went by.
+#[derive(Clone, Debug)]
+pub struct Past {
+    pub plan: Plan,
+    /// It was taken back: nobody goes back to it, but a run may be left that was begun by it.
+    pub is_reverted: bool,
+}
+
 /// What runs of an instance go by.
 #[derive(Clone, Debug)]
 pub struct GoesBy {
@@ -42,10 +49,10 @@ impl Kept {
     /// `plans` are those that the host goes by or may go by at once: the one it has, what is
     /// staged, the way back. `history` has those that it went by, the newest first; they are many
     /// and may be read one by one.
-    pub fn of<'a, P: Borrow<Plan>>(
+    pub fn of<'a>(
         plans: impl IntoIterator<Item = &'a Plan>,
         runs: &[GoesBy],
-        history: impl IntoIterator<Item = P>,
+        history: impl IntoIterator<Item = Past>,
     ) -> Self {
         let mut kept = Self::default();
         for plan in plans {
@@ -57,11 +64,14 @@ impl Kept {
             unsettled.map(|run| run.instance.service()).collect();
         // What a service has packed is its state: two plans with the same are one.
         let mut seen: BTreeMap<ServiceName, BTreeSet<Self>> = BTreeMap::new();
-        for plan in history {
-            for (service, state) in states(plan.borrow()) {
+        for past in history {
+            for (service, state) in states(&past.plan) {
                 let seen = seen.entry(service.clone()).or_default();
-                if seen.len() < KEEP || unsettled.contains(service) {
+                let is_last = !past.is_reverted && seen.len() < KEEP;
+                if is_last || unsettled.contains(service) {
                     kept.add(&state);
+                }
+                if is_last {
                     seen.insert(state);
                 }
             }

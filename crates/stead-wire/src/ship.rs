@@ -24,6 +24,10 @@ pub const RELEASE: &str = "/v1/store/release";
 /// digest, `FOLDER/DIGEST`. Answered as the manifest of an [`Offer`].
 pub const MANIFEST: &str = "/v1/store/manifest/";
 
+/// `GET` whether a host has something, as `true` or `false`; the path goes on with `FOLDER/DIGEST`,
+/// where the folder may be that of the secrets.
+pub const HAS: &str = "/v1/store/has/";
+
 /// `PUT` [`SecretOffer`]: a value that plans only name.
 pub const SECRET: &str = "/v1/store/secret";
 

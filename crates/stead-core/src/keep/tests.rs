@@ -37,6 +37,10 @@ fn plan(services: &[(&str, u8)]) -> Plan {
     }
 }
 
+fn past(plan: Plan) -> Past {
+    Past { plan, is_reverted: false }
+}
+
 fn goes_by(instance: &str, n: u8, is_settled: bool) -> GoesBy {
     let instance: InstanceName = instance.parse().unwrap();
     let ports = BTreeMap::new();
@@ -61,21 +65,22 @@ fn numbers(kept: &Kept) -> Vec<u8> {
 fn the_last_states_of_each_service_are_kept_however_many_entries_they_have() {
     let now = plan(&[("web", 9), ("db", 20)]);
     // Nine deploys of `web`, each of them noted twice, beside a `db` that stays as it is.
-    let history = (1..=9).rev().flat_map(|n| [plan(&[("web", n), ("db", 20)]); 2]);
+    let history =
+        (1..=9).rev().flat_map(|n| [(); 2].map(|()| past(plan(&[("web", n), ("db", 20)]))));
     let kept = Kept::of([&now], &[], history);
     assert_eq!(numbers(&kept), [5, 6, 7, 8, 9, 20]);
 }
 
 #[test]
 fn a_service_that_left_can_be_brought_back() {
-    let history = [plan(&[("web", 3)]), plan(&[("web", 2), ("old", 30)])];
+    let history = [plan(&[("web", 3)]), plan(&[("web", 2), ("old", 30)])].map(past);
     assert_eq!(numbers(&Kept::of([&plan(&[("web", 3)])], &[], history)), [2, 3, 30]);
 }
 
 #[test]
 fn what_is_staged_and_the_way_back_are_kept_though_no_entry_has_them() {
     let plans = [plan(&[("web", 1)]), plan(&[("web", 2)]), plan(&[("web", 3)])];
-    assert_eq!(numbers(&Kept::of(&plans, &[], Vec::<Plan>::new())), [1, 2, 3]);
+    assert_eq!(numbers(&Kept::of(&plans, &[], [])), [1, 2, 3]);
 }
 
 #[test]
@@ -86,7 +91,7 @@ fn a_run_keeps_what_it_goes_by_and_all_of_its_service_while_that_is_not_known() 
     let last: Vec<u8> = (26..=30).chain(56..=60).collect();
     assert_eq!(of(goes_by("web.0", 30, true)), last);
     assert_eq!(of(goes_by("web.0", 7, true)), [&[7][..], &last].concat());
-    let all: Vec<u8> = (1..=30).chain(56..=60).collect();
+    let all: Vec<u8> = (1..=30).chain([33]).chain(56..=60).collect();
     assert_eq!(of(goes_by("web.0", 30, false)), all);
 }
 
@@ -97,23 +102,30 @@ proptest! {
         staged in proptest::option::of(0_u8..60),
         run in 0_u8..60,
         is_settled: bool,
-        history in proptest::collection::vec(0_u8..60, 0..40),
+        history in proptest::collection::vec((0_u8..60, any::<bool>()), 0..40),
     ) {
-        let plans: Vec<Plan> = [Some(now), staged].into_iter().flatten().map(|n| plan(&[("web", n)])).collect();
-        let entries: Vec<Plan> = history.iter().map(|n| plan(&[("web", *n)])).collect();
-        let kept = numbers(&Kept::of(&plans, &[goes_by("web.0", run, is_settled)], &entries));
+        let plans = [Some(now), staged].into_iter().flatten().map(|n| plan(&[("web", n)]));
+        let plans: Vec<Plan> = plans.collect();
+        let past = |(n, is_reverted): &(u8, bool)| {
+            Past { plan: plan(&[("web", *n)]), is_reverted: *is_reverted }
+        };
+        let of = |history: &[(u8, bool)]| {
+            let runs = [goes_by("web.0", run, is_settled)];
+            numbers(&Kept::of(&plans, &runs, history.iter().map(past)))
+        };
+        let kept = of(&history);
         prop_assert!(kept.contains(&now) && kept.contains(&run));
         prop_assert!(staged.is_none_or(|staged| kept.contains(&staged)));
         // Each of the last entries is there to go back to.
-        prop_assert!(history.iter().take(KEEP).all(|n| kept.contains(n)));
+        let mut last = history.iter().filter(|(_, is_reverted)| !is_reverted).take(KEEP);
+        prop_assert!(last.all(|(n, _)| kept.contains(n)));
         if is_settled {
             prop_assert!(kept.len() <= KEEP + 3);
         } else {
-            prop_assert!(history.iter().all(|n| kept.contains(n)));
+            prop_assert!(history.iter().all(|(n, _)| kept.contains(n)));
         }
-        // More of a history never keeps less.
-        let shorter = &entries[..entries.len() / 2];
-        let fewer = numbers(&Kept::of(&plans, &[goes_by("web.0", run, is_settled)], shorter));
+        // What is told of more of the past is never told less.
+        let fewer = of(&history[..history.len() / 2]);
         prop_assert!(fewer.iter().all(|n| kept.contains(n)));
     }
 }

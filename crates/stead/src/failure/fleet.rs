@@ -15,6 +15,9 @@ pub(crate) type ByHost = BTreeMap<String, String>;
 /// Why a fleet is not as it was to be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetFailure {
+    /// Told of each: what it does not have any more.
+    #[error("`{service}` cannot be brought back to that: {} cannot", names(hosts))]
+    Collected { service: String, hosts: ByHost },
     /// No rollout is under way, and they have not all got the same.
     #[error("hosts have different rollouts for good")]
     Differ { hosts: ByHost },
@@ -54,7 +57,10 @@ impl FleetFailure {
             Self::OnHost { source, .. } => source.exit(),
             Self::Differ { .. } | Self::Split { .. } => Exit::Split,
             Self::Gate { .. } | Self::RolledBack { .. } => Exit::NotReady,
-            Self::Refused { .. } | Self::Windows { .. } | Self::Ship { .. } => Exit::Refused,
+            Self::Collected { .. }
+            | Self::Refused { .. }
+            | Self::Windows { .. }
+            | Self::Ship { .. } => Exit::Refused,
         }
     }
 
@@ -65,7 +71,9 @@ impl FleetFailure {
             Self::UnknownHost { known, .. } => vec![format!("there are: {}", known.join(", "))],
             Self::Lost { why, .. } => vec![why.clone()],
             Self::LostAll { lost } => told(lost),
-            Self::Differ { hosts } | Self::NoEntry { hosts } => told(hosts),
+            Self::Collected { hosts, .. } | Self::Differ { hosts } | Self::NoEntry { hosts } => {
+                told(hosts)
+            }
             Self::RolledBack { old, .. } => told(old),
             Self::Windows { .. } => vec!["nothing of stead runs there yet".into()],
             Self::OnHost { source, .. } => [vec![source.to_string()], source.because()].concat(),
@@ -88,6 +96,9 @@ impl FleetFailure {
             Self::Windows { .. } => "take the host out of `on`",
             Self::OnHost { source, .. } => return source.try_this(),
             Self::RolledBack { .. } => "mend what is told, then deploy again",
+            Self::Collected { .. } => {
+                "a later entry of `stead history`; or build what was then, and deploy it"
+            }
             Self::Differ { .. } => "`stead deploy` brings the same to all of them",
             Self::Split { .. } => {
                 "`stead deploy --resume`, once all hosts can be reached; it goes on, or back"

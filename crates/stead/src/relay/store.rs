@@ -1,13 +1,15 @@
 //! What is asked about the releases of a host, over HTTP.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stead_core::plan::Digest;
+use stead_release::lock::Putting;
 use stead_release::release::{PackError, Release};
-use stead_release::secret::{Secret, is_at};
+use stead_release::secret::{SECRETS, Secret, is_at};
 use stead_release::store::{Lacking, Store, StoreError};
 use stead_wire::api::Refusal;
 use stead_wire::ship::{self, Offer, SecretOffer, Wanted};
@@ -23,22 +25,53 @@ const FOLDERS: [(&str, u32); 2] = [("configs", root::CLOSED), ("releases", root:
 
 type Refused = (StatusCode, Refusal);
 
+/// How long nothing is collected for the sake of who has gone silent: a plan that names what was
+/// brought may be long in coming, but not for ever.
+const PUTTING_MAX: Duration = Duration::from_secs(600);
+
 /// The disk of a host, for releases.
 pub(super) struct HostStore {
     root: PathBuf,
+    /// There since something was brought, or looked for, that no plan may name yet; and when that
+    /// was last.
+    putting: Option<(Putting, Instant)>,
 }
 
 impl HostStore {
     pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), putting: None }
+    }
+
+    /// What was brought is named by a plan now, or will not be.
+    pub(super) fn was_asked_for(&mut self) {
+        self.putting = None;
+    }
+
+    /// Does not hold up for ever what is to be collected.
+    pub(super) fn look_at_the_time(&mut self, now: Instant) {
+        self.putting.take_if(|(_, last)| now > *last + PUTTING_MAX);
+    }
+
+    /// What is there from here on stays until a plan can name it.
+    fn put(&mut self) -> Result<(), Refused> {
+        let before = self.putting.take().map(|(putting, _)| putting);
+        let made = |()| Putting::begin(&self.root);
+        let putting = before.map_or_else(|| root::make(&self.root).and_then(made), Ok);
+        let putting = putting.map_err(|error| not_stored(&error))?;
+        self.putting = Some((putting, Instant::now()));
+        Ok(())
     }
 
     pub(super) fn answer(
-        &self,
+        &mut self,
         method: &Method,
         path: &str,
         body: &[u8],
     ) -> Result<Value, Refused> {
+        let only_looks = method == Method::GET && path.starts_with(ship::MANIFEST);
+        if !only_looks {
+            self.put()?;
+        }
         match (method, path) {
             (&Method::POST, ship::OFFER) => {
                 let offer: Offer = parse(body)?;
@@ -61,6 +94,9 @@ impl HostStore {
             (&Method::GET, path) if path.starts_with(ship::MANIFEST) => {
                 self.manifest(&path[ship::MANIFEST.len()..])
             }
+            (&Method::GET, path) if path.starts_with(ship::HAS) => {
+                to_value(&self.has(&path[ship::HAS.len()..])?)
+            }
             (&Method::PUT, ship::SECRET) => {
                 self.put_secret(parse(body)?)?;
                 Ok(Value::Null)
@@ -69,17 +105,27 @@ impl HostStore {
         }
     }
 
+    /// Whether there is a `FOLDER/DIGEST`.
+    fn has(&self, named: &str) -> Result<bool, Refused> {
+        let (path, _) = self.named(named, &[FOLDERS[0].0, FOLDERS[1].0, SECRETS])?;
+        Ok(path.exists())
+    }
+
+    /// The path of a `FOLDER/DIGEST`, if it is one of these folders.
+    fn named(&self, named: &str, folders: &[&str]) -> Result<(PathBuf, Digest), Refused> {
+        let known = named.split_once('/').and_then(|(folder, digest)| {
+            let folder = folders.iter().find(|name| **name == folder)?;
+            let digest = Digest::try_from(digest.to_owned()).ok()?;
+            Some((self.root.join(folder).join(digest.as_str()), digest))
+        });
+        known.ok_or_else(|| refused(StatusCode::NOT_FOUND, "find that", "the path is unknown"))
+    }
+
     /// What stands in `FOLDER/DIGEST`. Makes no folder: whoever only looks changes nothing.
     fn manifest(&self, named: &str) -> Result<Value, Refused> {
         let what = "read the release";
-        let known = named.split_once('/').and_then(|(folder, digest)| {
-            let folder = FOLDERS.iter().find(|(name, _)| *name == folder)?.0;
-            Some((folder, Digest::try_from(digest.to_owned()).ok()?))
-        });
-        let Some((folder, digest)) = known else {
-            return Err(refused(StatusCode::NOT_FOUND, what, "the path is unknown"));
-        };
-        match Release::of_folder(&self.root.join(folder).join(digest.as_str())) {
+        let (path, digest) = self.named(named, &[FOLDERS[0].0, FOLDERS[1].0])?;
+        match Release::of_folder(&path) {
             Ok(release) if *release.digest() == digest => Ok(release.manifest()),
             Ok(_) => Err(refused(StatusCode::CONFLICT, what, "it is not what its name says")),
             Err(PackError::Missing(_)) => {
