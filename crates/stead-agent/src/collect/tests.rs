@@ -182,7 +182,7 @@ fn contents_secrets_and_programs_go_once_they_are_old_and_nothing_needs_them() {
     let programs = ["aa", "bb", "cc", "dd", "ee.new-7"].map(|it| rig.layout.programs().join(it));
     kits.iter().chain(&programs).for_each(|folder| fs::create_dir_all(folder).unwrap());
     // Without a link nobody knows which of them is in use.
-    programs.iter().for_each(|folder| age(folder));
+    programs[..3].iter().for_each(|folder| age(folder));
     rig.collect(9, Some(mark));
     assert!(programs.iter().all(|folder| folder.exists()));
     assert!(!old.exists() && fresh.exists() && !secret.exists());

@@ -86,7 +86,11 @@ fn what_is_staged_and_the_way_back_are_kept_though_no_entry_has_them() {
 #[test]
 fn a_run_keeps_what_it_goes_by_and_all_of_its_service_while_that_is_not_known() {
     let now = plan(&[("web", 30), ("db", 60)]);
-    let history = || (1..=30).rev().map(|n| plan(&[("web", n), ("db", n + 30)]));
+    let history = || {
+        let reverted = Past { is_reverted: true, ..past(plan(&[("web", 33)])) };
+        let kept = (1..=30).rev().map(|n| past(plan(&[("web", n), ("db", n + 30)])));
+        [reverted].into_iter().chain(kept)
+    };
     let of = |run| numbers(&Kept::of([&now], &[run], history()));
     let last: Vec<u8> = (26..=30).chain(56..=60).collect();
     assert_eq!(of(goes_by("web.0", 30, true)), last);

@@ -1,6 +1,7 @@
 //! Deploys to several hosts, each a network namespace with an `sshd` of its own.
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod collect;
 mod diff;
 mod ends;
 mod faults;
