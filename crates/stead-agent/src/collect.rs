@@ -190,7 +190,7 @@ fn goes_by(
         Found::Whole(launch) => Some(launch),
         Found::Absent | Found::Damaged { .. } => None,
     };
-    let mark = held.as_ref().map(|launch| file::mark(launch));
+    let mark = held.as_ref().map(file::mark);
     let is_settled = mark.is_some() && settled.get(&instance).copied() == mark;
     let next = match store::read(&folder.join("next.json"), LAUNCH_FORMAT) {
         Found::Whole(launch) if !is_settled => Some(launch),

@@ -92,11 +92,6 @@ pub(crate) fn events() -> Vec<EventLine> {
             stage: text("reverted"),
             why: Some(text("web.0 crashed on h1")),
         },
-        Event::Collected {
-            removed: vec![text("release 0123456789ab"), text("secret ba9876543210")],
-            more: 3,
-            bytes: 12 << 20,
-        },
         Event::KeeperStarted { pid: 4600, version: text("0.1.0") },
         Event::Wanted { goal: Goal::Up },
         Event::Starting { run: 1, pid: 4700 },
@@ -132,6 +127,11 @@ pub(crate) fn events() -> Vec<EventLine> {
         Event::Exited { run: 3, pid: 4701, exit: exit(0) },
         Event::Wanted { goal: Goal::Down },
         Event::Retired,
+        Event::Collected {
+            removed: vec![text("release 0123456789ab"), text("secret ba9876543210")],
+            more: 3,
+            bytes: 12 << 20,
+        },
         Event::AgentStopped { pid: 4500 },
     ];
     let of_agent = |event: &Event| {
