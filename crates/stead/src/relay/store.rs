@@ -195,3 +195,85 @@ fn refused(status: StatusCode, what: &str, because: impl ToString) -> Refused {
     let (what, because) = (format!("could not {what}"), because.to_string());
     (status, Refusal { what, because, try_this: "look at the disk of the host".into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use stead_release::lock::Collecting;
+
+    struct Rig {
+        root: PathBuf,
+        store: HostStore,
+    }
+
+    impl Rig {
+        fn new(test: &str) -> Self {
+            let name = format!("stead-relay-{}-{test}", std::process::id());
+            let root = std::env::temp_dir().join(name);
+            let _ = std::fs::remove_dir_all(&root);
+            std::fs::create_dir_all(&root).unwrap();
+            let store = HostStore::new(&root);
+            Self { root, store }
+        }
+
+        fn get(&mut self, path: &str) -> Result<Value, u16> {
+            let answer = self.store.answer(&Method::GET, path, b"");
+            answer.map_err(|(status, _)| status.as_u16())
+        }
+
+        fn may_collect(&self) -> bool {
+            Collecting::begin(&self.root).unwrap().is_some()
+        }
+    }
+
+    #[test]
+    fn from_the_first_look_until_a_plan_may_name_it_nothing_is_collected() {
+        let mut rig = Rig::new("putting");
+        assert!(rig.may_collect());
+        let offer = json!({"folder": "releases", "manifest": {"lib": {"kind": "folder"}}});
+        let offer = serde_json::to_vec(&offer).unwrap();
+        rig.store.answer(&Method::POST, ship::OFFER, &offer).unwrap();
+        assert!(!rig.may_collect());
+        rig.store.answer(&Method::PUT, ship::RELEASE, &offer).unwrap();
+        assert!(!rig.may_collect());
+        rig.store.was_asked_for();
+        assert!(rig.may_collect());
+        // Who falls asleep in between holds it up for a while, and not for ever.
+        rig.store.answer(&Method::POST, ship::OFFER, &offer).unwrap();
+        rig.store.look_at_the_time(Instant::now() + PUTTING_MAX / 2);
+        assert!(!rig.may_collect());
+        rig.store.look_at_the_time(Instant::now() + PUTTING_MAX * 2);
+        assert!(rig.may_collect());
+        std::fs::remove_dir_all(&rig.root).unwrap();
+    }
+
+    #[test]
+    fn what_a_release_holds_is_told_as_it_came_and_nothing_else_is_read() {
+        let mut rig = Rig::new("manifest");
+        let manifest = json!({"lib": {"kind": "folder"}, "lib/l": {"kind": "link", "to": "x"}});
+        let offer = json!({"folder": "configs", "manifest": manifest});
+        let offer = serde_json::to_vec(&offer).unwrap();
+        let put = rig.store.answer(&Method::PUT, ship::RELEASE, &offer).unwrap();
+        rig.store.was_asked_for();
+        let digest = put["release"].as_str().unwrap();
+        let of = |start: &str, folder: &str| format!("{start}{folder}/{digest}");
+        assert_eq!(rig.get(&of(ship::MANIFEST, "configs")), Ok(manifest));
+        assert_eq!(rig.get(&of(ship::MANIFEST, "releases")), Err(404));
+        for folder in ["secrets", "..", "", "configs/../secrets"] {
+            assert_eq!(rig.get(&of(ship::MANIFEST, folder)), Err(404), "{folder}");
+        }
+        assert_eq!(rig.get(&format!("{}configs/../{digest}", ship::MANIFEST)), Err(404));
+        // To look is no reason to keep anything.
+        assert!(rig.may_collect());
+        assert_eq!(rig.get(&of(ship::HAS, "configs")), Ok(json!(true)));
+        assert_eq!(rig.get(&of(ship::HAS, "secrets")), Ok(json!(false)));
+        assert!(!rig.may_collect(), "a way back that was looked for stays");
+        // Somebody writes to it: it is told of no more.
+        let place = rig.root.join("configs").join(digest);
+        stead_proc::set_mode(&place, 0o755).unwrap();
+        std::fs::create_dir(place.join("more")).unwrap();
+        assert_eq!(rig.get(&of(ship::MANIFEST, "configs")), Err(409));
+        let _ = std::fs::remove_dir_all(&rig.root);
+    }
+}

@@ -61,6 +61,10 @@ fn overlapped(run: u64, due: WallMs, what: &str, zone: &TimeZone) -> (Tone, Stri
     (Tone::Warn, format!("its time came while run {run} went on, {due}: {what}"))
 }
 
+fn damaged(file: &str, bytes: u64, what: &str) -> (Tone, String) {
+    (Tone::Bad, format!("{bytes} bytes of `{file}` are damaged: {what}"))
+}
+
 fn collected(removed: &[String], more: u64, bytes: u64) -> (Tone, String) {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let what = removed.join(", ");
@@ -83,9 +87,7 @@ pub(crate) fn sentence(event: &Event, zone: &TimeZone) -> (Tone, String) {
         }
         Event::AgentStopped { pid } => (Tone::Plain, format!("agent stopped (pid {pid})")),
         Event::Collected { removed, more, bytes } => collected(removed, *more, *bytes),
-        Event::Damaged { file, bytes, what } => {
-            (Tone::Bad, format!("{bytes} bytes of `{file}` are damaged: {what}"))
-        }
+        Event::Damaged { file, bytes, what } => damaged(file, *bytes, what),
         Event::Dropped { stream, bytes, why } => {
             (Tone::Bad, format!("{} of {} lost: {why}", quantity::bytes(*bytes), stream.as_str()))
         }
