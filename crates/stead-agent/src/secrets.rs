@@ -36,3 +36,45 @@ fn no_secret(layout: &Layout, plan: &Plan) -> Option<Refusal> {
         try_this: "`stead deploy`, or `stead up`, which bring it along".into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use stead_core::plan::{Digest, SecretRef, Spec};
+
+    use super::*;
+    use crate::testing::{TempRoot, plan, spec};
+
+    #[test]
+    fn a_plan_is_taken_once_all_that_it_names_is_here() {
+        let root = TempRoot::new("lacking");
+        let layout = root.layout();
+        let digest = |c: &str| Digest::try_from(c.repeat(64)).unwrap();
+        let secret = SecretRef { name: "token".parse().unwrap(), id: digest("c") };
+        let web = Spec {
+            release: Some(digest("a")),
+            config: Some(digest("b")),
+            secrets: [("TOKEN".to_owned(), secret)].into(),
+            ..spec(&["./web"])
+        };
+        let plan = plan([("web.0", web)]);
+        let secret = layout.secrets().join(digest("c").as_str());
+        let folders = [layout.release(&digest("a")), layout.packed_config(&digest("b"))];
+        for (lacks, path) in [
+            ("the value of the secret `token` is not", secret.clone()),
+            ("the release of `web.0` is not", folders[0].clone()),
+            ("the configuration of `web.0` is not", folders[1].clone()),
+        ] {
+            let refusal = lacking(&layout, &plan).unwrap();
+            assert!(refusal.because.contains(lacks), "{refusal:?}");
+            if path == secret {
+                fs::create_dir_all(layout.secrets()).unwrap();
+                fs::write(path, "hunter2").unwrap();
+            } else {
+                fs::create_dir_all(path).unwrap();
+            }
+        }
+        assert!(lacking(&layout, &plan).is_none());
+    }
+}
