@@ -17,12 +17,12 @@ fn digest(c: &str) -> Digest {
     Digest::try_from(c.repeat(64)).unwrap()
 }
 
-/// Packs a configuration of one file, as `stead up` does.
 thread_local! {
     /// What a test packs may be named by a plan only later: until it ends nothing is collected.
     static PACKING: RefCell<Vec<Putting>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Packs a configuration of one file, as `stead up` does.
 fn pack(root: &Root, c: &str, text: &str) {
     let folder = root.path().join("configs").join(digest(c).as_str());
     fs::create_dir_all(&folder).unwrap();
