@@ -32,6 +32,7 @@ use crate::store::Stored;
 
 mod adopt;
 mod asks;
+mod collecting;
 pub(crate) mod fronts;
 mod health;
 mod keepers;
@@ -75,6 +76,8 @@ pub(crate) struct Agent {
     pub(crate) change: Option<Change>,
     pub(crate) down: Option<Down>,
     pub(crate) rollout: Rollout,
+    /// When to collect what is old, if there may be something.
+    pub(crate) collect_at: Option<Instant>,
     pub(crate) ended: Option<Ended>,
     pub(crate) links: u64,
     /// The fronts of the plan.
@@ -149,6 +152,7 @@ impl Agent {
             Message::ChildEnded => self.reap_children(),
             Message::Done(Done::Applied { stored, wanted }) => self.applied(*stored, wanted),
             Message::Done(Done::Buried { instance, retired }) => self.buried(&instance, retired),
+            Message::Done(Done::Collected(collected)) => self.collected(collected),
             Message::Done(Done::Prepared { instance, mark, prepared }) => {
                 self.prepared(&instance, mark, prepared);
             }
@@ -239,6 +243,7 @@ impl Agent {
             }
         }
         self.look_at_fronts();
+        self.look_at_what_is_old(now);
         self.finish_down(now);
         let time_comes = self.look_at_times(now);
         self.wake_at(now).into_iter().chain(time_comes).min()
@@ -326,7 +331,8 @@ impl Agent {
         let unstarted = self.unstarted.values().map(|unstarted| unstarted.again_at);
         let down = self.down.as_ref().map(|down| down.deadline);
         let rollout = self.rollout.wake_at();
-        let all = dead.chain(unstarted).chain(down).chain(self.resolve_at).chain(rollout);
+        let again = self.resolve_at.into_iter().chain(self.collect_at);
+        let all = dead.chain(unstarted).chain(down).chain(again).chain(rollout);
         // What was due and is not done waits for a message, such as that of a need that is met.
         all.filter(|at| *at > now).min()
     }

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::accounts::Accounts;
 use crate::agent_log::AgentLog;
+use crate::collect::{self, Collect, Collected};
 use crate::config::{self, ConfigError};
 use crate::crash::{Crash, CrashPoint};
 use crate::history::{self, NewEntry};
@@ -48,6 +49,8 @@ pub(crate) enum Job {
     Bury {
         instance: InstanceName,
     },
+    /// Remove what is old.
+    Collect(Box<Collect>),
     /// Have ready what an instance needs to run by this launch, with these ports.
     Prepare {
         instance: InstanceName,
@@ -86,6 +89,7 @@ pub(crate) type Warnings = Vec<String>;
 pub(crate) enum Done {
     Applied { stored: Box<Stored>, wanted: Result<AllWanted, io::Error> },
     Buried { instance: InstanceName, retired: bool },
+    Collected(io::Result<Collected>),
     Prepared { instance: InstanceName, mark: u32, prepared: Result<Warnings, String> },
     Recorded { error: io::Error },
     Remembered { next: Box<Remembered>, stored: io::Result<()> },
@@ -142,6 +146,9 @@ impl Hands {
             Job::Bury { instance } => {
                 let retired = self.bury(&instance);
                 Done::Buried { instance, retired }
+            }
+            Job::Collect(job) => {
+                Done::Collected(collect::collect(&self.layout, &self.keeper, &job))
             }
             Job::Prepare { instance, mark, launch, ports, settled } => {
                 let config = launch.config.clone();

@@ -1,11 +1,13 @@
 //! The history of a host: a file for each change of what it runs, each with the digest of the one
 //! before it, so that nobody can take one out unseen.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use stead_core::keep::Past;
 use stead_core::plan::Plan;
 use stead_wire::file;
 use stead_wire::rollout::{History, HistoryEntry, Outcome};
@@ -94,6 +96,33 @@ pub(crate) fn read(layout: &Layout, n: Option<u64>) -> io::Result<History> {
         entries.push(entry);
     }
     Ok(History { entries, is_unbroken })
+}
+
+/// The plans of the history, the newest first, read one by one: all of them would be too much
+/// memory. Counts the entries that cannot be read, or are missing.
+pub(crate) fn plans<'a>(
+    layout: &Layout,
+    unread_n: &'a Cell<u64>,
+) -> io::Result<impl Iterator<Item = Past> + use<'a>> {
+    let folder = layout.history();
+    let numbers = numbers(&folder)?;
+    let gaps = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1);
+    unread_n.set(gaps.sum());
+    Ok(numbers.into_iter().rev().filter_map(move |n| {
+        let bytes = fs::read(path(&folder, n)).ok();
+        let entry = bytes.and_then(|it| file::decode::<HistoryEntry>(FORMAT, &it).ok());
+        let past = entry.and_then(|entry| {
+            let is_reverted = match entry.outcome {
+                Outcome::Committed | Outcome::Put => false,
+                Outcome::Reverted(_) => true,
+            };
+            Some(Past { plan: entry.plan?, is_reverted })
+        });
+        if past.is_none() {
+            unread_n.set(unread_n.get() + 1);
+        }
+        past
+    }))
 }
 
 fn releases(plan: &Plan) -> BTreeMap<String, String> {

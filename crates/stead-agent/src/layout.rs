@@ -87,12 +87,31 @@ impl Layout {
         self.root.join("events")
     }
 
+    pub(crate) fn releases(&self) -> PathBuf {
+        self.root.join("releases")
+    }
+
+    /// Contents that have come and are not part of a release yet.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    /// The programs of agents and relays, each kit in a folder of its own.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.root.join("programs")
+    }
+
+    /// The programs of keepers and fronts, each kit in a folder of its own.
+    pub(crate) fn kits(&self) -> PathBuf {
+        self.root.join("kit")
+    }
+
     pub(crate) fn release(&self, digest: &Digest) -> PathBuf {
-        self.root.join("releases").join(digest.as_str())
+        self.releases().join(digest.as_str())
     }
 
     pub(crate) fn kit(&self, digest: &str) -> PathBuf {
-        self.root.join("kit").join(digest)
+        self.kits().join(digest)
     }
 
     pub(crate) fn instances(&self) -> PathBuf {

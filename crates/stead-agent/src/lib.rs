@@ -22,6 +22,7 @@ mod agent_log;
 mod api;
 mod capacity;
 mod clock;
+mod collect;
 mod config;
 mod crash;
 mod events;

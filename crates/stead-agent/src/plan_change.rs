@@ -182,6 +182,7 @@ impl Agent {
                 let entry = NewEntry::put(&stored.plan);
                 self.stored = Some(stored);
                 self.do_job(Job::Record(Box::new(entry)));
+                self.collect_at = Some(Instant::now());
                 drop(to.send(Ok(self.plan_state())));
             }
             Then::Rollout(to) => {

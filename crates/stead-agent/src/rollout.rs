@@ -116,6 +116,11 @@ impl Rollout {
         Some(at + self.remembered.commit_within())
     }
 
+    /// The plans that may yet be put.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.remembered.memory.plans()
+    }
+
     pub(crate) fn state(&self, now: Instant) -> RolloutState {
         RolloutState {
             machine: self.remembered.memory.machine.clone(),
@@ -228,6 +233,8 @@ impl Agent {
         self.say_stage(&next);
         self.rollout.remembered = next;
         if let Some(entry) = in_flight.entry {
+            // What it has ended may leave something old behind.
+            self.collect_at = Some(Instant::now());
             self.do_job(Job::Record(entry));
         }
         let now_has = self.stored.as_ref().map(|stored| &stored.plan);
@@ -258,7 +265,7 @@ impl Agent {
     }
 
     /// Whether a change of the plan, or of what is remembered, is on its way to the disk.
-    fn is_changing(&self) -> bool {
+    pub(crate) fn is_changing(&self) -> bool {
         self.rollout.in_flight.is_some() || self.change.is_some()
     }
 

@@ -221,6 +221,7 @@ fn agent(
         change: None,
         down: None,
         rollout: Rollout::default(),
+        collect_at: None,
         ended: None,
         links: 0,
         fronts: BTreeMap::new(),

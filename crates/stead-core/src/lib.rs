@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod capacity;
 pub mod check;
 pub mod denial;
+pub mod keep;
 pub mod launch;
 pub mod machine;
 pub mod names;

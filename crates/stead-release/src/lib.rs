@@ -3,6 +3,7 @@
 //! It knows nothing of hosts, agents and connections: bytes and folders come in, bytes and folders
 //! go out.
 
+pub mod lock;
 pub mod patch;
 pub mod release;
 pub mod secret;

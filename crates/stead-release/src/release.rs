@@ -9,7 +9,10 @@
 //! system. Packing is: read and hash; if that release is not there, copy under a temporary name,
 //! hash again while copying, sync, rename.
 
+mod differ;
 mod manifest;
+
+pub use differ::{Held, PathChange};
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -135,11 +138,16 @@ impl Release {
         Ok(Self { entries: reader.entries, digest })
     }
 
-    /// Whether what stands in a folder is the release of this digest, content for content.
-    pub fn stands(folder: &Path, digest: &Digest) -> Result<bool, PackError> {
+    /// Reads what stands in a folder.
+    pub fn of_folder(folder: &Path) -> Result<Self, PackError> {
         let mut reader = Reader { entries: BTreeMap::new(), chunk: vec![0; COPY_LEN] };
         reader.take_all(folder, None, 0)?;
-        let there = Self { digest: name_of(&reader.entries), entries: reader.entries };
+        Ok(Self { digest: name_of(&reader.entries), entries: reader.entries })
+    }
+
+    /// Whether what stands in a folder is the release of this digest, content for content.
+    pub fn stands(folder: &Path, digest: &Digest) -> Result<bool, PackError> {
+        let there = Self::of_folder(folder)?;
         // Two modes may be read as one; they must be exact here.
         Ok(there.digest == *digest && there.is_at(folder))
     }

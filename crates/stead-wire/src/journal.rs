@@ -37,6 +37,15 @@ pub enum Event {
     AgentStopped {
         pid: u32,
     },
+    /// What nothing needs any more was removed from the host's disk.
+    Collected {
+        /// Each with the beginning of its name.
+        removed: Vec<String>,
+        /// So many more are not named.
+        #[serde(default)]
+        more: u64,
+        bytes: u64,
+    },
     /// A file held bytes that were no whole record or body; what was whole was read.
     Damaged {
         file: String,

@@ -20,6 +20,14 @@ pub const CONTENT: &str = "/v1/store/content/";
 /// `PUT` [`Offer`]: put a release together of the contents that have come, for [`Wanted`].
 pub const RELEASE: &str = "/v1/store/release";
 
+/// `GET` what a release on this host holds; the path goes on with the folder of the root and the
+/// digest, `FOLDER/DIGEST`. Answered as the manifest of an [`Offer`].
+pub const MANIFEST: &str = "/v1/store/manifest/";
+
+/// `GET` whether a host has something, as `true` or `false`; the path goes on with `FOLDER/DIGEST`,
+/// where the folder may be that of the secrets.
+pub const HAS: &str = "/v1/store/has/";
+
 /// `PUT` [`SecretOffer`]: a value that plans only name.
 pub const SECRET: &str = "/v1/store/secret";
 

@@ -72,6 +72,11 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Show what ran when on each host of the fleet, and who brought it there
     History(HistoryArgs),
+    /// Show what differs in a service between two entries of its hosts' history
+    ///
+    /// Without a number it is the last entry in which the service was otherwise, against what runs
+    /// now; with one, that entry against now.
+    Diff(DiffArgs),
     /// Show every instance: phase, pid, restarts, memory, CPU, release
     Status(StatusArgs),
     /// Write a fleet file from systemd units, PM2, NSSM, WinSW or a Procfile
@@ -300,6 +305,34 @@ pub(crate) struct HistoryArgs {
 
     #[command(flatten)]
     pub(crate) tier: TierArg,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    pub(crate) service: String,
+
+    /// An entry, by its number in `stead history`; each host has its own
+    #[arg(value_name = "N")]
+    pub(crate) from: Option<u64>,
+
+    /// The entry to compare it with; else what runs now
+    #[arg(value_name = "M")]
+    pub(crate) to: Option<u64>,
+
+    /// The fleet file
+    #[arg(long, value_name = "FILE", default_value = FLEET_FILE)]
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) tier: TierArg,
+
+    /// Only this host. May be given more than once
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Vec<String>,
 
     /// Print JSON
     #[arg(long)]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use stead_release::lock::Putting;
 use stead_wire::api::Status;
 use stead_wire::ship::Installed;
 use tokio::time::{Instant, sleep};
@@ -18,6 +19,7 @@ use crate::agent::{self, Lasts};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::kit::{Kit, KitPlaces, switch};
+use crate::root;
 
 const UNIT: &str = "stead-agent.service";
 
@@ -149,7 +151,14 @@ fn is_later(one: &str, other: &str) -> bool {
     numbers(one) > numbers(other)
 }
 
+/// Programs may be old that are there already: they stay until a link leads to them.
+fn putting(root: &Path) -> Result<Putting, Failure> {
+    let began = root::make(root).and_then(|()| Putting::begin(root));
+    began.map_err(|source| Failure::Root { root: root.into(), source })
+}
+
 async fn with_systemd(places: &Places, client: &Client, kit: &Kit) -> Result<Installed, Failure> {
+    let _putting = putting(&places.root)?;
     kit.put(&places.kits)?;
     let before = places.kits.current_kit();
     let is_same = before.as_deref() == Some(Path::new(kit.digest()));
@@ -170,6 +179,7 @@ async fn with_systemd(places: &Places, client: &Client, kit: &Kit) -> Result<Ins
 
 async fn without_systemd(client: &Client, kit: &Kit) -> Result<Installed, Failure> {
     let places = KitPlaces::below(client.root());
+    let _putting = putting(client.root())?;
     kit.put(&places)?;
     let before = places.current_kit();
     let is_same = before.as_deref() == Some(Path::new(kit.digest()));

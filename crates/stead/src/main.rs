@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod crash;
 mod deploy;
+mod diff;
 mod exec;
 mod exit;
 mod failure;
@@ -97,6 +98,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Check(args) => wait_for(check::check(ctx, args)),
         Command::Completions { shell } => manual::completions(&mut ctx.screen, shell),
         Command::Deploy(args) => attend(async |ints| deploy::deploy(ctx, ints, args).await),
+        Command::Diff(args) => wait_for(diff::diff(ctx, args)),
         Command::Down(args) => attend(async |ints| act::down(ctx, ints, args.wait).await),
         Command::Events(args) => wait_for(show::events(ctx, args)),
         Command::Exec(args) => exec::exec(ctx, &args),

@@ -6,6 +6,7 @@ mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -27,20 +28,38 @@ use crate::install;
 
 use store::HostStore;
 
+/// What is asked of a host for a rollout: from its answer on, the agent knows what is needed.
+const ROLLOUT: &str = "/v1/rollout";
+
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
 type Answer = Response<Either<Full<Bytes>, Incoming>>;
 
 /// Answers until the other end closes the stream.
 pub(crate) async fn relay(client: Client) -> Result<(), Failure> {
     let store = Mutex::new(HostStore::new(client.root()));
     let shared = Arc::new(Shared { socket: client.root().join("agent.sock"), client, store });
+    let looked_after = look_at_the_time(Arc::clone(&shared));
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, std::convert::Infallible>(shared.answer(request).await) }
     });
     let stream = TokioIo::new(join(stdin(), stdout()));
-    // An error is that of the stream: whoever was at its other end is gone.
-    let _ = http1::Builder::new().serve_connection(stream, service).await;
+    let serving = http1::Builder::new().serve_connection(stream, service);
+    tokio::select! {
+        // An error is that of the stream: whoever was at its other end is gone.
+        _ = serving => (),
+        () = looked_after => (),
+    }
     Ok(())
+}
+
+/// Whoever is at the other end may be asleep, with the connection open.
+async fn look_at_the_time(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        shared.store.lock().await.look_at_the_time(Instant::now());
+    }
 }
 
 struct Shared {
@@ -60,7 +79,11 @@ impl Shared {
             };
         }
         if !path.starts_with(ship::STORE) {
-            return match pass_on(&self.socket, request).await {
+            let answer = pass_on(&self.socket, request).await;
+            if (&method, &*path) == (&Method::POST, ROLLOUT) {
+                self.store.lock().await.was_asked_for();
+            }
+            return match answer {
                 Ok(answer) => answer.map(Either::Right),
                 Err(refusal) => refused(StatusCode::BAD_GATEWAY, &refusal),
             };
@@ -77,7 +100,7 @@ impl Shared {
                 );
             }
         };
-        let store = self.store.lock().await;
+        let mut store = self.store.lock().await;
         match store.answer(&method, &path, &body) {
             Ok(value) => json(StatusCode::OK, &value),
             Err((status, refusal)) => refused(status, &refusal),

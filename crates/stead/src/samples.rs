@@ -127,6 +127,11 @@ pub(crate) fn events() -> Vec<EventLine> {
         Event::Exited { run: 3, pid: 4701, exit: exit(0) },
         Event::Wanted { goal: Goal::Down },
         Event::Retired,
+        Event::Collected {
+            removed: vec![text("release 0123456789ab"), text("secret ba9876543210")],
+            more: 3,
+            bytes: 12 << 20,
+        },
         Event::AgentStopped { pid: 4500 },
     ];
     let of_agent = |event: &Event| {
@@ -134,6 +139,7 @@ pub(crate) fn events() -> Vec<EventLine> {
             event,
             Event::AgentStarted { .. }
                 | Event::AgentStopped { .. }
+                | Event::Collected { .. }
                 | Event::KeeperLost { .. }
                 | Event::Planned { .. }
                 | Event::Rollout { .. }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stead_core::names::InstanceName;
 use stead_core::plan::{Plan, When};
 use stead_fleet::Stage;
+use stead_release::lock::Putting;
 use stead_wire::api::{Act, ActWhat, Acted, InstanceStatus, PlanPut, PlanState, Signed, Status};
 
 use crate::Context;
@@ -157,6 +158,9 @@ async fn apply(
 ) -> Result<Applied, Failure> {
     let root = client.root();
     root::make(root).map_err(|source| Failure::Root { root: root.into(), source })?;
+    // Until the plan is taken that names it, nothing that is packed, or there, may be collected.
+    let putting = Putting::begin(root);
+    let putting = putting.map_err(|source| Failure::Root { root: root.into(), source })?;
     for (service, part, release) in local.pack(parts, root)? {
         let (name, len) = (release.digest().short(), quantity::bytes(release.len_bytes()));
         ctx.screen.note(&format!("packed {} as {name} ({len})", part.shown(service)));
@@ -189,6 +193,7 @@ async fn apply(
         .map(|key| keys::signed(&key, &Signed::for_generation(replaces), &plan));
     let put = PlanPut { replaces, plan, signed };
     let _: PlanState = client.put("/v1/plan", &put).await?;
+    drop(putting);
     notes.into_iter().flatten().for_each(|note| ctx.screen.note(&note));
     start_stopped(client, &before, &awaited, &scheduled(&put.plan)).await?;
     Ok(Applied { is_ours: before.instances.is_empty(), awaited })

@@ -1,5 +1,6 @@
 //! Configurations: who may read them, and who is told that they have changed.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -8,11 +9,17 @@ use std::time::Duration;
 use stead_core::plan::{Check, Digest, Probe, Reload, Spec};
 use stead_core::schedule::{Overlap, Schedule, Times};
 use stead_core::signal::Signal;
+use stead_release::lock::Putting;
 
 use crate::support::{Root, plan, shell, until};
 
 fn digest(c: &str) -> Digest {
     Digest::try_from(c.repeat(64)).unwrap()
+}
+
+thread_local! {
+    /// What a test packs may be named by a plan only later: until it ends nothing is collected.
+    static PACKING: RefCell<Vec<Putting>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Packs a configuration of one file, as `stead up` does.
@@ -21,6 +28,7 @@ fn pack(root: &Root, c: &str, text: &str) {
     fs::create_dir_all(&folder).unwrap();
     fs::set_permissions(root.path().join("configs"), fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(folder.join("app"), text).unwrap();
+    PACKING.with_borrow_mut(|packing| packing.push(Putting::begin(root.path()).unwrap()));
 }
 
 /// Tells what it reads at its start, and again whenever it gets HUP.

@@ -90,6 +90,11 @@ impl<P: Clone + PartialEq> HostMemory<P> {
         self.staged.as_ref()
     }
 
+    /// The plans that may yet be put.
+    pub fn plans(&self) -> impl Iterator<Item = &P> {
+        self.staged.iter().chain(&self.back)
+    }
+
     pub fn stage(&self) -> Option<&HostStage> {
         self.machine.held.as_ref().map(|held| &held.stage)
     }

@@ -1,12 +1,14 @@
 //! `stead rollback`: a service as it ran before, on all its hosts, by what they remember.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stead_core::names::{InstanceName, ServiceName};
-use stead_core::plan::{Plan, Spec};
+use stead_core::plan::{Digest, Plan, Spec};
+use stead_release::secret::SECRETS;
 use stead_wire::api::PlanState;
 use stead_wire::rollout::{History, HistoryEntry, Outcome};
+use stead_wire::ship;
 
 use crate::Context;
 use crate::args::RollbackArgs;
@@ -15,7 +17,7 @@ use crate::deploy::host::Host;
 use crate::deploy::rollout::Rollout;
 use crate::deploy::{about, all, connect, migrate, tell_deployed};
 use crate::failure::{Failure, FleetFailure};
-use crate::fleet_file::FleetFile;
+use crate::fleet_file::{FleetFile, Part};
 use crate::interrupts::Interrupts;
 
 /// A host with what it runs and what it remembers.
@@ -55,9 +57,15 @@ pub(crate) async fn rollback(
         None => before(&mut remembering, service).await?,
     };
     let target = target.ok_or_else(|| nothing_before(service))?;
-    let mut back = Vec::new();
+    let (mut back, mut collected) = (Vec::new(), BTreeMap::new());
     for one in remembering {
-        back.push(interrupts.or(planned(one, target, service)).await?);
+        let (host, lacks) = interrupts.or(planned(one, target, service)).await?;
+        collected.extend(lacks.map(|lacks| (host.name.to_string(), lacks)));
+        back.push(host);
+    }
+    if !collected.is_empty() {
+        let service = service.to_string();
+        return Err(FleetFailure::Collected { service, hosts: collected }.into());
     }
     let names = back.iter().map(|host| host.name.to_string()).collect();
     let about = about(format!("rollback of {service}"), names, &args.file);
@@ -112,8 +120,13 @@ async fn plan_of(host: &mut Host, n: u64) -> Result<Option<Plan>, Failure> {
     Ok(history.entries.into_iter().find(|entry| entry.n == n).and_then(|entry| entry.plan))
 }
 
-/// The host with the plan of now, but for the service, which is as it was then.
-async fn planned(one: Remembers, target: Target, service: &ServiceName) -> Result<Host, Failure> {
+/// The host with the plan of now, but for the service, which is as it was then; and what it lacks
+/// for that.
+async fn planned(
+    one: Remembers,
+    target: Target,
+    service: &ServiceName,
+) -> Result<(Host, Option<String>), Failure> {
     let Remembers { mut host, plan, entries } = one;
     let is_meant = |entry: &&HistoryEntry| match target.epoch {
         0 => entry.epoch == 0 && entry.n == target.n,
@@ -123,8 +136,34 @@ async fn planned(one: Remembers, target: Target, service: &ServiceName) -> Resul
     let n = n.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
     let then = plan_of(&mut host, n).await?;
     let then = then.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
-    let back = plan.with_service_of(&then.lasting(), service);
-    Ok(host.with(back, Arc::default(), Vec::new()))
+    let then = then.lasting();
+    let lacks = lacks(&mut host, &then, service).await?;
+    let back = plan.with_service_of(&then, service);
+    Ok((host.with(back, Arc::default(), Vec::new()), lacks))
+}
+
+/// The first thing that the service has in a plan and the host does not have any more.
+async fn lacks(
+    host: &mut Host,
+    plan: &Plan,
+    service: &ServiceName,
+) -> Result<Option<String>, Failure> {
+    let mut needed: BTreeSet<(&str, &str, &Digest)> = BTreeSet::new();
+    for (_, spec) in plan.of_service(service) {
+        let parts = [(Part::Files, &spec.release), (Part::Config, &spec.config)];
+        let parts = parts
+            .into_iter()
+            .filter_map(|(part, digest)| Some((part.noun(), part.folder_name(), digest.as_ref()?)));
+        needed.extend(parts);
+        needed.extend(spec.secrets.values().map(|secret| ("secret", SECRETS, &secret.id)));
+    }
+    for (noun, folder, digest) in needed {
+        let path = format!("{}{folder}/{}", ship::HAS, digest.as_str());
+        if !host.get::<bool>(&path).await? {
+            return Ok(Some(format!("its {noun} {} is not there any more", digest.short())));
+        }
+    }
+    Ok(None)
 }
 
 fn specs<'a>(plan: &'a Plan, service: &ServiceName) -> Vec<(&'a InstanceName, &'a Spec)> {

@@ -15,6 +15,9 @@ pub(crate) type ByHost = BTreeMap<String, String>;
 /// Why a fleet is not as it was to be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetFailure {
+    /// Told of each: what it does not have any more.
+    #[error("`{service}` cannot be brought back to that: {} cannot", names(hosts))]
+    Collected { service: String, hosts: ByHost },
     /// No rollout is under way, and they have not all got the same.
     #[error("hosts have different rollouts for good")]
     Differ { hosts: ByHost },
@@ -26,6 +29,9 @@ pub(crate) enum FleetFailure {
     Lost { host: String, why: String },
     #[error("hosts cannot be had: {}", names(lost))]
     LostAll { lost: ByHost },
+    /// Told of each: the entries that it has.
+    #[error("there is no such entry in the history of {}", names(hosts))]
+    NoEntry { hosts: ByHost },
     #[error("none of this runs there: {wanted}")]
     NotOn { wanted: String },
     #[error("host `{host}` has stopped it")]
@@ -55,11 +61,12 @@ impl FleetFailure {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Lost { .. } | Self::LostAll { .. } => Exit::Unreachable,
-            Self::NotOn { .. } | Self::UnknownHost { .. } => Exit::Usage,
+            Self::NoEntry { .. } | Self::NotOn { .. } | Self::UnknownHost { .. } => Exit::Usage,
             Self::OnHost { source, .. } => source.exit(),
             Self::Differ { .. } | Self::Split { .. } => Exit::Split,
             Self::Gate { .. } | Self::Hook { .. } | Self::RolledBack { .. } => Exit::NotReady,
-            Self::Refused { .. }
+            Self::Collected { .. }
+            | Self::Refused { .. }
             | Self::Ship { .. }
             | Self::Unfit { .. }
             | Self::Unmended { .. }
@@ -74,7 +81,9 @@ impl FleetFailure {
             Self::UnknownHost { known, .. } => vec![format!("there are: {}", known.join(", "))],
             Self::Lost { why, .. } | Self::Hook { why, .. } => vec![why.clone()],
             Self::LostAll { lost } => told(lost),
-            Self::Differ { hosts } => told(hosts),
+            Self::Collected { hosts, .. } | Self::Differ { hosts } | Self::NoEntry { hosts } => {
+                told(hosts)
+            }
             Self::RolledBack { old, .. } => told(old),
             Self::Unfit { unfit, lost, unmended } => {
                 [told(unfit), told(lost), told(unmended)].concat()
@@ -102,6 +111,9 @@ impl FleetFailure {
             Self::Windows { .. } => "take the host out of `on`",
             Self::OnHost { source, .. } => return source.try_this(),
             Self::RolledBack { .. } => "mend what is told, then deploy again",
+            Self::Collected { .. } => {
+                "a later entry of `stead history`; or build what was then, and deploy it"
+            }
             Self::Differ { .. } => "`stead deploy` brings the same to all of them",
             Self::Unfit { .. } => {
                 "mend what is told of each; `stead check --apply` does what is safe to"
@@ -115,6 +127,7 @@ impl FleetFailure {
             }
             Self::Refused { .. } => "look with `stead history` what was deployed meanwhile",
             Self::UnknownHost { near: Some(near), .. } => return Some(format!("`{near}`")),
+            Self::NoEntry { .. } => "one of these numbers; `stead history` tells what they are",
             Self::NotOn { .. } => "another `--host`, or another `--only`",
             Self::Ship { .. } | Self::UnknownHost { near: None, .. } => return None,
         };

@@ -54,8 +54,13 @@ fn of_the_fleet() -> Vec<Failure> {
     let lost = by_host(&[("h1", "connection refused"), ("h2", "connection refused")]);
     let all = [
         gate(),
+        FleetFailure::Collected {
+            service: "web".into(),
+            hosts: by_host(&[("h1", "its release 0123456789ab is not there any more")]),
+        },
         FleetFailure::Lost { host: "h1".into(), why: "connection refused".into() },
         FleetFailure::LostAll { lost },
+        FleetFailure::NoEntry { hosts: by_host(&[("h1", "it has 1, 2, 3")]) },
         FleetFailure::OnHost { host: "h1".into(), source: Box::new(gate().into()) },
         FleetFailure::Refused {
             why: stead_core::rollout::HostRefusal::Busy {

@@ -61,6 +61,16 @@ fn overlapped(run: u64, due: WallMs, what: &str, zone: &TimeZone) -> (Tone, Stri
     (Tone::Warn, format!("its time came while run {run} went on, {due}: {what}"))
 }
 
+fn damaged(file: &str, bytes: u64, what: &str) -> (Tone, String) {
+    (Tone::Bad, format!("{bytes} bytes of `{file}` are damaged: {what}"))
+}
+
+fn collected(removed: &[String], more: u64, bytes: u64) -> (Tone, String) {
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let what = removed.join(", ");
+    (Tone::Plain, format!("{} of what was old removed: {what}{more}", quantity::bytes(bytes)))
+}
+
 fn rollout(epoch: u64, who: &str, stage: &str, why: Option<&str>) -> (Tone, String) {
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     (Tone::Strong, format!("rollout {epoch} of {who}: {stage}{why}"))
@@ -76,9 +86,8 @@ pub(crate) fn sentence(event: &Event, zone: &TimeZone) -> (Tone, String) {
             (Tone::Plain, format!("agent {version} started (pid {pid})"))
         }
         Event::AgentStopped { pid } => (Tone::Plain, format!("agent stopped (pid {pid})")),
-        Event::Damaged { file, bytes, what } => {
-            (Tone::Bad, format!("{bytes} bytes of `{file}` are damaged: {what}"))
-        }
+        Event::Collected { removed, more, bytes } => collected(removed, *more, *bytes),
+        Event::Damaged { file, bytes, what } => damaged(file, *bytes, what),
         Event::Dropped { stream, bytes, why } => {
             (Tone::Bad, format!("{} of {} lost: {why}", quantity::bytes(*bytes), stream.as_str()))
         }

@@ -1,6 +1,7 @@
 //! What facts look like to people: pure functions from facts to text.
 
 pub(crate) mod check;
+pub(crate) mod diff;
 pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod log;

@@ -91,7 +91,7 @@ fn fields(change: &Change, paint: Paint) -> Vec<String> {
     field_lines(Changes::fields(change), paint)
 }
 
-fn field_lines(fields: &[FieldChange], paint: Paint) -> Vec<String> {
+pub(crate) fn field_lines(fields: &[FieldChange], paint: Paint) -> Vec<String> {
     let width = fields.iter().map(|field| field.field.chars().count()).max().unwrap_or(0);
     let show = |value: &str| show_controls(&cut(value, VALUE_LEN_MAX));
     let line = |field: &FieldChange| {

@@ -3,6 +3,8 @@
 
 mod before;
 mod check;
+mod collect;
+mod diff;
 mod ends;
 mod faults;
 mod fleet;
