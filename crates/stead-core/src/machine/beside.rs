@@ -91,9 +91,12 @@ impl Instance {
 
     /// The coming run takes the place of the one that is up.
     pub(super) fn ready(&mut self, policy: &Policy, run: RunId, now: Millis) -> Option<Action> {
-        let Some(Beside::Coming { run: coming, started, .. }) = self.beside else { return None };
+        let Some(Beside::Coming { run: coming, started, give_up_at }) = self.beside else {
+            return None;
+        };
         let Phase::Up { run: old, .. } = self.phase else { return None };
-        if coming != run {
+        // One that is given up already may stand beside a run that is newer.
+        if coming != run || give_up_at <= now {
             return None;
         }
         self.take_place(run, started, now);

@@ -27,8 +27,8 @@ enum Ends {
 pub(super) struct Gate {
     /// How the runs of an instance may end.
     ends: BTreeMap<String, Ends>,
-    /// How often it had ended before.
-    restarts: BTreeMap<String, u64>,
+    /// How often it had ended before; `None` if its keeper had not said so yet.
+    restarts: BTreeMap<String, Option<u64>>,
     /// What was said of it before: no reason for what is otherwise now.
     notes: BTreeMap<String, Vec<String>>,
     /// The instance that has failed, once one has.
@@ -53,7 +53,11 @@ impl Gate {
         });
         let ends = ends.collect();
         let notes = before.clone().map(|it| (it.name.clone(), it.notes.clone())).collect();
-        let restarts = before.map(|instance| (instance.name.clone(), instance.restarts)).collect();
+        let restarts = before.map(|instance| {
+            let restarts = instance.keeper_pid.map(|_| instance.restarts);
+            (instance.name.clone(), restarts)
+        });
+        let restarts = restarts.collect();
         Self { ends, restarts, notes, failed: None }
     }
 
@@ -87,9 +91,12 @@ impl Gate {
         if let Some(why) = &instance.rejected {
             return Gated::Failed(format!("`{name}` keeps its old spec: {why}"));
         }
-        let before = self.restarts.entry(name.clone()).or_insert(0);
-        *before = (*before).min(instance.restarts);
-        let ends_n = instance.restarts - *before;
+        // One that was not there before had never ended.
+        let before = self.restarts.entry(name.clone()).or_insert(Some(0));
+        if instance.keeper_pid.is_some() {
+            *before = Some(before.unwrap_or(instance.restarts).min(instance.restarts));
+        }
+        let ends_n = before.map_or(0, |before| instance.restarts.saturating_sub(before));
         let last = instance.last_exit.as_ref().map(|exit| exit.reason.clone());
         let last = last.map(|reason| format!(": {reason}")).unwrap_or_default();
         if ends_n > ENDS_MAX {
@@ -175,6 +182,21 @@ mod tests {
         ];
         for change in failed {
             assert!(matches!(looked(change), Gated::Failed(_)));
+        }
+    }
+
+    #[test]
+    fn what_a_keeper_had_not_said_yet_is_no_end_of_this_rollout() {
+        let mut status = samples::status();
+        let mut instance = samples::up("orders", 0);
+        (instance.keeper_pid, instance.restarts) = (None, 0);
+        status.instances = vec![instance.clone()];
+        let mut gate = Gate::new(&plan(), None, Some(&status));
+        for (restarts, passes) in [(7, true), (8, true), (9, false)] {
+            (instance.keeper_pid, instance.restarts) = (Some(2), restarts);
+            (instance.current, instance.ready) = (true, Some(true));
+            status.instances = vec![instance.clone()];
+            assert_eq!(gate.look(&status) == Gated::Passed, passes, "{restarts}");
         }
     }
 

@@ -69,8 +69,17 @@ impl Operator {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert_eq!(output.status.code(), Some(0), "stead {args:?}: {text}");
+        let host = || self.on_host("/var/lib/stead/programs/current/stead events | tail -n 40");
+        assert_eq!(output.status.code(), Some(0), "stead {args:?}: {text}{}", host());
         text
+    }
+
+    /// What a command says on the host.
+    fn on_host(&self, script: &str) -> String {
+        let mut words = self.ssh.split(' ');
+        let mut ssh = Command::new(words.next().unwrap());
+        let output = ssh.args(words).args(["vm", script]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     #[track_caller]
@@ -153,5 +162,5 @@ fn a_host_with_systemd_is_contacted_deployed_upgraded_rolled_back_and_rebooted()
     place.vm_mut().reboot().unwrap();
     assert_eq!(place.answer(), "");
     next.deploy();
-    place.until_answers("v1 first");
+    place.until_answers("v2 second");
 }

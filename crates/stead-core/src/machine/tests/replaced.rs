@@ -94,6 +94,22 @@ fn an_old_run_that_ends_by_itself_leaves_its_place_to_the_new_one() {
 }
 
 #[test]
+fn a_new_run_whose_time_is_over_when_the_old_one_ends_takes_no_place_any_more() {
+    let instance = up(&[
+        (10, REPLACE, spawn(RUN_2)),
+        (11, started(RUN_2), None),
+        (20_010, failed(RUN_1), kill(RUN_1)),
+        (20_010, gone(RUN_1), spawn(RUN_3)),
+        (20_010, started(RUN_3), None),
+        (20_010, ready(RUN_2), None),
+        (20_011, DEADLINE, stop(RUN_2)),
+        (20_012, failed(RUN_2), kill(RUN_2)),
+        (20_013, gone(RUN_2), None),
+    ]);
+    assert_eq!((instance.phase(), instance.beside()), (up_since(RUN_3, 20_010), None));
+}
+
+#[test]
 fn an_old_run_that_does_not_end_in_time_is_killed() {
     let instance = up(&[
         (10, REPLACE, spawn(RUN_2)),

@@ -159,8 +159,13 @@ impl World {
     /// The run beside the one that is up comes up, or ends as it was told to.
     fn behave_beside(&mut self, deaf: bool) {
         let run = *self.other().expect("what is beside is there");
-        let coming = matches!(self.instance.beside(), Some(Beside::Coming { .. }));
-        let given_up = coming && !matches!(self.instance.phase(), Phase::Up { .. });
+        let give_up_at = match self.instance.beside() {
+            Some(Beside::Coming { give_up_at, .. }) => Some(give_up_at),
+            Some(Beside::Going { .. } | Beside::Sweeping { .. }) | None => None,
+        };
+        let coming = give_up_at.is_some();
+        let is_up = matches!(self.instance.phase(), Phase::Up { .. });
+        let given_up = give_up_at.is_some_and(|at| !is_up || at <= self.now);
         let deaf = !coming && (deaf || !run.asked_to_end) && !run.killed;
         if run.main == Main::Started && (given_up || deaf) {
             self.make(Move::WaitForDeadline);
