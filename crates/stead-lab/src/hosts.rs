@@ -87,11 +87,14 @@ impl Hosts {
         let at = |name: &str| self.folder.join(name).display().to_string();
         let config = format!(
             "ListenAddress {}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nPidFile none\n\
-             PermitRootLogin yes\nUsePAM no\nMaxStartups 100\n",
+             PermitRootLogin yes\nUsePAM no\nMaxStartups 100\nSetEnv HOME={}\n",
             self.address(n),
             at("host-key"),
             at("key.pub"),
+            at("home"),
         );
+        // What this machine's root has its shell begin with is no part of a host.
+        fs::create_dir_all(self.folder.join("home"))?;
         fs::write(self.folder.join(format!("sshd-{n}")), config)?;
         self.start_sshd(n)
     }

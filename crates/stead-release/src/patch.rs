@@ -4,9 +4,10 @@
 //! A content and the one before it are compressed as one, so that what they share costs a
 //! reference (the way of `zstd --patch-from`). It is worth nothing without exactly that base.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 
-use zstd::stream::{read::Decoder, write::Encoder};
+use zstd::stream::write::Encoder;
+use zstd::zstd_safe::{DCtx, get_error_name};
 
 /// Fast enough that a network of 1 Gbit/s does not wait for it.
 const LEVEL: i32 = 3;
@@ -14,7 +15,7 @@ const LEVEL: i32 = 3;
 /// A patch is small whatever it costs to find: with a base, time goes into the search.
 const LEVEL_PATCH: i32 = 9;
 
-/// The farthest that a reference reaches, as a power of two; also what the other end must hold.
+/// The farthest that a reference reaches, as a power of two.
 const WINDOW_LOG_MAX: u32 = 30;
 
 /// Why what came is not a content.
@@ -46,17 +47,24 @@ pub fn compress(content: &[u8], base: Option<&[u8]>) -> io::Result<Vec<u8>> {
 
 /// The content of this length. Whatever was sent, no more memory than that is filled.
 pub fn restore(compressed: &[u8], base: Option<&[u8]>, len: u64) -> Result<Vec<u8>, RestoreError> {
-    let mut decoder = match base {
-        Some(base) => Decoder::with_ref_prefix(compressed, base),
-        None => Decoder::with_buffer(compressed),
-    }
-    .map_err(RestoreError::Damaged)?;
-    decoder.window_log_max(WINDOW_LOG_MAX).map_err(RestoreError::Damaged)?;
     let mut content = Vec::new();
-    let mut bounded = decoder.take(len + 1);
-    bounded.read_to_end(&mut content).map_err(RestoreError::Damaged)?;
-    if content.len() as u64 == len { Ok(content) } else { Err(RestoreError::Length(len)) }
+    let room = usize::try_from(len).ok().and_then(|len| content.try_reserve_exact(len).ok());
+    room.ok_or(RestoreError::Length(len))?;
+    // In one go, into its place: a stream would hold all of it once more.
+    let mut context = DCtx::create();
+    let damaged = |code| RestoreError::Damaged(io::Error::other(get_error_name(code)));
+    if let Some(base) = base {
+        context.ref_prefix(base).map_err(damaged)?;
+    }
+    match context.decompress(&mut content, compressed) {
+        Ok(_) if content.len() as u64 == len => Ok(content),
+        Err(code) if get_error_name(code) != TOO_SMALL => Err(damaged(code)),
+        Ok(_) | Err(_) => Err(RestoreError::Length(len)),
+    }
 }
+
+/// How it is told that there is more than there is room for.
+const TOO_SMALL: &str = "Destination buffer is too small";
 
 /// The smallest window that holds so many bytes, within what may be asked for.
 fn window_log(len: usize) -> u32 {

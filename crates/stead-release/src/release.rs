@@ -14,7 +14,7 @@ mod manifest;
 
 pub use differ::{Held, PathChange};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -173,6 +173,16 @@ impl Release {
 
     /// Puts it into this folder under its digest, whole or not at all; `false` if it was there.
     pub fn pack(&self, releases: &Path) -> Result<bool, PackError> {
+        self.put_into(releases, Files::Copied)
+    }
+
+    /// As [`Release::pack`], of files that are on the disk already, are what their digests say, and
+    /// are nobody else's: nothing is copied that need not be.
+    pub(crate) fn pack_own(&self, releases: &Path) -> Result<bool, PackError> {
+        self.put_into(releases, Files::Taken)
+    }
+
+    fn put_into(&self, releases: &Path, files: Files) -> Result<bool, PackError> {
         let place = releases.join(self.digest.as_str());
         if self.is_at(&place) {
             return Ok(false);
@@ -180,16 +190,16 @@ impl Release {
         sweep_leftovers(releases);
         let name = format!("{}.tmp-{}", self.digest.as_str(), std::process::id());
         let temporary = releases.join(name);
-        let packed = self.pack_as(&temporary, &place);
+        let packed = self.pack_as(&temporary, &place, files);
         if packed.is_err() {
             remove_folder(&temporary);
         }
         packed.map(|()| true)
     }
 
-    fn pack_as(&self, temporary: &Path, place: &Path) -> Result<(), PackError> {
+    fn pack_as(&self, temporary: &Path, place: &Path, files: Files) -> Result<(), PackError> {
         remove_folder(temporary);
-        self.copy_to(temporary)?;
+        self.fill(temporary, files)?;
         // Another `stead` may have packed the same in the meantime.
         if self.is_at(place) {
             remove_folder(temporary);
@@ -223,7 +233,7 @@ impl Release {
         self.entries.iter().all(stands) && count(place, 0).is_ok_and(|n| n == self.entries.len())
     }
 
-    fn copy_to(&self, temporary: &Path) -> Result<(), PackError> {
+    fn fill(&self, temporary: &Path, files: Files) -> Result<(), PackError> {
         let write_error = |path: &Path, error| PackError::Write(path.into(), error);
         let make = |path: &Path| {
             fs::DirBuilder::new().mode(0o755).create(path).map_err(|error| write_error(path, error))
@@ -231,11 +241,17 @@ impl Release {
         make(temporary)?;
         let mut folders = vec![temporary.to_path_buf()];
         let mut chunk = vec![0; COPY_LEN];
+        let mut taken = BTreeSet::new();
         // A folder's path sorts before those in it, so each is made before it is filled.
         for (path, entry) in &self.entries {
             let to = temporary.join(path);
             match entry {
                 Entry::File { from, mode, digest, .. } => {
+                    // Each can be had in one place only.
+                    let is_own = files == Files::Taken && taken.insert(from);
+                    if is_own && take_file(from, &to, *mode).is_ok() {
+                        continue;
+                    }
                     if copy_file(from, &to, *mode, &mut chunk)? != *digest {
                         return Err(PackError::Changed(from.clone()));
                     }
@@ -257,6 +273,14 @@ impl Release {
         }
         Ok(())
     }
+}
+
+/// How the files of a release get into its folder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Files {
+    /// They stay where they are, and are looked at on the way.
+    Copied,
+    Taken,
 }
 
 struct Reader {
@@ -351,6 +375,14 @@ fn link_stays_within(to: &Path, depth: usize) -> bool {
         }
     }
     stays && ups_n <= depth
+}
+
+/// Has a file that is on the disk stand in another place, too.
+fn take_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    let file = File::open(to)?;
+    let is_ready = file.set_permissions(fs::Permissions::from_mode(mode));
+    is_ready.and_then(|()| file.sync_all()).inspect_err(|_| drop(fs::remove_file(to)))
 }
 
 fn copy_file(

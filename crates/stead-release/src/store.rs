@@ -1,9 +1,9 @@
-//! The releases of a host, as they come: what is missing is asked for by content, kept until the
-//! release is whole, verified while it is put in place.
+//! The releases of a host, as they come: what is missing is asked for by content, verified and on the
+//! disk before it has its name, and kept until the release is whole.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -76,9 +76,13 @@ impl Store {
             }
             let base = before.iter().find_map(|before| self.lend(&before.join(name)));
             if base.as_ref() == Some(&digest) {
-                // It is there already, under another release.
-                fs::rename(self.base(&digest), at).map_err(|error| not_stored(&error))?;
-                continue;
+                // It is there already, under another release, with which it shares nothing.
+                let bytes = fs::read(self.base(&digest)).map_err(|error| not_stored(&error))?;
+                if *blake3::hash(&bytes).to_hex() == digest {
+                    self.store(&digest, &bytes)?;
+                    lacking.contents.retain(|it| *it != digest);
+                    continue;
+                }
             }
             lacking.bases.extend(base.map(|base| (digest.clone(), base)));
             if !lacking.contents.contains(&digest) {
@@ -91,11 +95,13 @@ impl Store {
     /// Has a file of a release at hand as a base; says its digest.
     fn lend(&self, file: &Path) -> Option<String> {
         let is_file = fs::symlink_metadata(file).is_ok_and(|there| there.is_file());
-        let bytes = is_file.then(|| fs::read(file).ok()).flatten()?;
-        let digest = blake3::hash(&bytes).to_hex().to_string();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(is_file.then(|| File::open(file).ok()).flatten()?).ok()?;
+        let digest = hasher.finalize().to_hex().to_string();
         let base = self.base(&digest);
-        // No link: what is written there later must not reach the release.
-        (base.is_file() || fs::write(&base, bytes).is_ok()).then_some(digest)
+        // A base is only read, and then removed: it may be the file of the release itself.
+        let is_there = || fs::hard_link(file, &base).or_else(|_| fs::copy(file, &base).map(drop));
+        (base.is_file() || is_there().is_ok()).then_some(digest)
     }
 
     fn base(&self, digest: &str) -> PathBuf {
@@ -131,9 +137,14 @@ impl Store {
         self.store(digest.to_hex().as_str(), &bytes)
     }
 
+    /// Stores a content that is what its digest says. It is on the disk before it has its name, so
+    /// that whatever has such a name can be relied on.
     fn store(&self, digest: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let new = self.incoming.join(format!("{digest}.new"));
-        let written = fs::write(&new, bytes);
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
         written.and_then(|()| fs::rename(&new, self.incoming.join(digest))).map_err(|error| {
             // Half a file would only take up the room that is missing.
             let _ = fs::remove_file(&new);
@@ -145,7 +156,7 @@ impl Store {
     /// digest.
     pub fn put(&self, manifest: &Value, folder: &Path) -> Result<String, StoreError> {
         let release = self.release(manifest)?;
-        let packed = release.pack(folder);
+        let packed = release.pack_own(folder);
         if packed.as_ref().is_err_and(PackError::is_about_the_files) || packed.is_ok() {
             // Put in place, or spoiled: neither is of use here any more.
             self.clear(&release);
@@ -246,6 +257,40 @@ mod tests {
         let named = format!("{other}/{}/{digest}", new.len());
         rig.store.put_content(&named, &sent).unwrap();
         assert!(rig.store.put(&second, &rig.releases()).is_ok());
+        fs::remove_dir_all(&rig.folder).unwrap_or(());
+    }
+
+    #[test]
+    fn files_of_one_content_are_files_of_their_own() {
+        use std::os::unix::fs::MetadataExt as _;
+        let rig = Rig::new("own");
+        let content = b"a content".repeat(2000);
+        let (_, digest) = manifest("x", &content);
+        let file = |mode: u32| json!({"kind": "file", "mode": mode, "len": content.len(), "digest": digest});
+        let sent = patch::compress(&content, None).unwrap();
+        rig.store.put_content(&format!("{digest}/{}", content.len()), &sent).unwrap();
+        let first = json!({"run": file(0o555), "text": file(0o444)});
+        let first = rig.store.put(&first, &rig.releases()).unwrap();
+        // In the next release it has another mode, and is not sent again.
+        let second = json!({"more": file(0o444), "run": file(0o444)});
+        assert_eq!(rig.store.lacking(&second, &rig.releases()).unwrap().contents, [""; 0]);
+        let second = rig.store.put(&second, &rig.releases()).unwrap();
+        let mut files = Vec::new();
+        for (release, name, mode) in [
+            (&first, "run", 0o555),
+            (&first, "text", 0o444),
+            (&second, "more", 0o444),
+            (&second, "run", 0o444),
+        ] {
+            let path = rig.releases().join(release).join(name);
+            let there = fs::metadata(&path).unwrap();
+            assert_eq!((fs::read(&path).unwrap(), there.mode() & 0o777), (content.clone(), mode));
+            assert_eq!(there.nlink(), 1);
+            files.push(there.ino());
+        }
+        files.sort_unstable();
+        files.dedup();
+        assert_eq!((files.len(), rig.incoming()), (4, 0));
         fs::remove_dir_all(&rig.folder).unwrap_or(());
     }
 

@@ -83,7 +83,9 @@ async fn anew(
     let secrets = Arc::new(secrets);
     let mut loaded = Vec::new();
     let mut by_host = BTreeMap::new();
-    for (fleet, host) in fleets.iter().zip(all(file, crash)?) {
+    let outbox = Arc::new(Outbox::of_this_user());
+    Arc::clone(&outbox).begin(file.fleet.name(), &parts);
+    for (fleet, host) in fleets.iter().zip(all_with(file, crash, &outbox)?) {
         let own = fleet.parts().map(|(service, _, part)| (service.name().clone(), part));
         let own: Vec<_> = own.collect();
         let digests = own.iter().map(|key| (key.clone(), parts[key].digest().clone()));
@@ -131,9 +133,18 @@ fn tell_deployed(ctx: &mut Context, hosts: &[String]) -> Result<(), Failure> {
 
 /// The hosts of a fleet on which something runs.
 fn all(file: &FleetFile, crash: &Arc<Crash>) -> Result<Vec<Host>, Failure> {
-    let (kit, outbox) = (Arc::new(Kit::own()?), Arc::new(Outbox::of_this_user()));
+    all_with(file, crash, &Arc::new(Outbox::of_this_user()))
+}
+
+/// The same, with what is sent to them.
+fn all_with(
+    file: &FleetFile,
+    crash: &Arc<Crash>,
+    outbox: &Arc<Outbox>,
+) -> Result<Vec<Host>, Failure> {
+    let kit = Arc::new(Kit::own()?);
     let host = |host: &stead_fleet::Host| {
-        let (way, kit, outbox) = (hosts::way(host)?, Arc::clone(&kit), Arc::clone(&outbox));
+        let (way, kit, outbox) = (hosts::way(host)?, Arc::clone(&kit), Arc::clone(outbox));
         let name = host.name().clone();
         let rank = file.fleet.rank(&name);
         Ok(Host::new(name, way, kit, outbox, Arc::clone(crash)).ranked(rank))

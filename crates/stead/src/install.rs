@@ -18,7 +18,7 @@ use crate::Context;
 use crate::agent::{self, Lasts};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::kit::{Kit, KitPlaces, switch};
+use crate::kit::{self, KitPlaces, switch};
 use crate::root;
 
 const UNIT: &str = "stead-agent.service";
@@ -112,11 +112,10 @@ impl Places {
 pub(crate) async fn install(ctx: &mut Context) -> Result<(), Failure> {
     let client = ctx.client()?;
     let places = Places::find(client.root())?;
-    let kit = Kit::own()?;
-    let installed = with_systemd(&places, &client, &kit).await?;
-    let (digest, unit) = (kit.digest(), places.unit.display());
+    let (installed, kit) = with_systemd(&places, &client).await?;
+    let unit = places.unit.display();
     ctx.screen.write(&match installed {
-        Installed::Upgraded => format!("the agent was upgraded to {digest}; services ran on\n"),
+        Installed::Upgraded => format!("the agent was upgraded to {kit}; services ran on\n"),
         Installed::Fresh | Installed::Later | Installed::Same => {
             format!("the agent runs as {UNIT}, from the boot on\n  unit {unit}\n")
         }
@@ -126,15 +125,14 @@ pub(crate) async fn install(ctx: &mut Context) -> Result<(), Failure> {
 /// Sees to it that an agent of this version looks after a root, unless a later one does: as a
 /// service where systemd is, else as a process of its own.
 pub(crate) async fn make_current(client: &Client) -> Result<Installed, Failure> {
-    let kit = Kit::own()?;
     if let Ok(status) = client.get::<Status>("/v1/status").await
         && is_later(&status.agent.version, env!("CARGO_PKG_VERSION"))
     {
         return Ok(Installed::Later);
     }
     match has_systemd() {
-        true => with_systemd(&Places::find(client.root())?, client, &kit).await,
-        false => without_systemd(client, &kit).await,
+        true => Ok(with_systemd(&Places::find(client.root())?, client).await?.0),
+        false => without_systemd(client).await,
     }
 }
 
@@ -157,32 +155,33 @@ fn putting(root: &Path) -> Result<Putting, Failure> {
     began.map_err(|source| Failure::Root { root: root.into(), source })
 }
 
-async fn with_systemd(places: &Places, client: &Client, kit: &Kit) -> Result<Installed, Failure> {
+/// Says what was done, and the name of the kit that the agent is of.
+async fn with_systemd(places: &Places, client: &Client) -> Result<(Installed, String), Failure> {
     let _putting = putting(&places.root)?;
-    kit.put(&places.kits)?;
+    let kit = kit::make_present(&places.kits)?;
     let before = places.kits.current_kit();
-    let is_same = before.as_deref() == Some(Path::new(kit.digest()));
+    let is_same = before.as_deref() == Some(Path::new(&kit));
     let had_unit = places.unit.exists();
     write_unit(places)?;
     if had_unit && !is_same && before.is_some() {
-        upgrade(places, client, kit.digest()).await?;
-        return Ok(Installed::Upgraded);
+        upgrade(places, client, &kit).await?;
+        return Ok((Installed::Upgraded, kit));
     }
-    switch(&places.kits.current(), Path::new(kit.digest()))?;
+    switch(&places.kits.current(), Path::new(&kit))?;
     if !had_unit {
         end_unmanaged(client).await?;
     }
     places.systemctl(&["enable", "--now", UNIT])?;
     answers(client).await?;
-    Ok(if had_unit { Installed::Same } else { Installed::Fresh })
+    Ok((if had_unit { Installed::Same } else { Installed::Fresh }, kit))
 }
 
-async fn without_systemd(client: &Client, kit: &Kit) -> Result<Installed, Failure> {
+async fn without_systemd(client: &Client) -> Result<Installed, Failure> {
     let places = KitPlaces::below(client.root());
     let _putting = putting(client.root())?;
-    kit.put(&places)?;
+    let kit = kit::make_present(&places)?;
     let before = places.current_kit();
-    let is_same = before.as_deref() == Some(Path::new(kit.digest()));
+    let is_same = before.as_deref() == Some(Path::new(&kit));
     let is_there = match client.get::<Status>("/v1/status").await {
         Ok(_) if is_same => return Ok(Installed::Same),
         Ok(_) => true,
@@ -192,7 +191,7 @@ async fn without_systemd(client: &Client, kit: &Kit) -> Result<Installed, Failur
     if let Some(before) = before.as_deref().filter(|_| !is_same) {
         switch(&places.previous(), before)?;
     }
-    switch(&places.current(), Path::new(kit.digest()))?;
+    switch(&places.current(), Path::new(&kit))?;
     if is_there {
         end_unmanaged(client).await?;
     }

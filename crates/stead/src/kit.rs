@@ -56,7 +56,7 @@ impl Kit {
     }
 
     /// Puts them below a root, where they are not yet.
-    pub(crate) fn put(&self, places: &KitPlaces) -> Result<(), Failure> {
+    fn put(&self, places: &KitPlaces) -> Result<(), Failure> {
         let at = |error: io::Error| failed("copy the programs", error);
         let folder = places.folder.join(&self.digest);
         fs::create_dir_all(&folder).map_err(at)?;
@@ -75,6 +75,17 @@ impl Kit {
     }
 }
 
+/// Sees to it that the kit of this very program is below a root, and says its name.
+pub(crate) fn make_present(places: &KitPlaces) -> Result<String, Failure> {
+    // One that runs from there was looked at when it came: to read it again would cost each deploy.
+    if let Some(name) = places.own_name() {
+        return Ok(name);
+    }
+    let kit = Kit::own()?;
+    kit.put(places)?;
+    Ok(kit.digest)
+}
+
 /// Where a host has its kits.
 #[derive(Debug)]
 pub(crate) struct KitPlaces {
@@ -84,6 +95,17 @@ pub(crate) struct KitPlaces {
 impl KitPlaces {
     pub(crate) fn below(root: &Path) -> Self {
         Self { folder: root.join("programs") }
+    }
+
+    /// The name of the kit that this very program is of, if that is one of these.
+    fn own_name(&self) -> Option<String> {
+        let own = std::env::current_exe().ok()?;
+        let kit = own.parent()?;
+        let is_here = kit.parent()? == self.folder.canonicalize().ok()?;
+        let name = kit.file_name()?.to_str()?;
+        let is_digest = name.len() == DIGEST_LEN && name.bytes().all(|it| it.is_ascii_hexdigit());
+        let is_whole = PROGRAMS.iter().all(|program| kit.join(program).is_file());
+        (is_here && is_digest && is_whole).then(|| name.to_owned())
     }
 
     /// The program of the kit with this name.

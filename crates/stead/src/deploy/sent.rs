@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use stead_core::names::FleetName;
 use tokio::sync::OnceCell;
 
 use crate::failure::{Failure, FleetFailure};
+use crate::fleet_file::Parts;
 use stead_release::patch;
 
 /// What was sent is kept for the patches to come, up to so many bytes; the oldest goes first.
@@ -78,8 +80,48 @@ impl Outbox {
         Ok(Arc::clone(made.await?))
     }
 
+    /// Begins to make what is likely to be asked for, while hosts are being reached: each file
+    /// against the one that had its name the last time.
+    pub(super) fn begin(self: Arc<Self>, fleet: &FleetName, parts: &Arc<Parts>) {
+        let Some(kept) = self.kept.clone() else { return };
+        let (fleet, parts) = (fleet.clone(), Arc::clone(parts));
+        tokio::spawn(async move {
+            for ((service, part), release) in &*parts {
+                for (name, digest, file, _) in release.files() {
+                    let key = format!("{fleet}/{service}/{}/{name}", part.folder_name());
+                    let last = Last::of(&kept, &key);
+                    if last.digest.as_ref() == Some(&digest) {
+                        continue;
+                    }
+                    // What goes wrong here goes wrong again for who asks for it, and is told then.
+                    let _ = self.get(&digest, file, last.digest.as_ref()).await;
+                    last.becomes(&digest);
+                }
+            }
+        });
+    }
+
     fn path(&self, digest: &str) -> Option<PathBuf> {
         Some(self.kept.as_ref()?.join(digest))
+    }
+}
+
+/// Which content a file of a release had the last time, as far as this machine knows.
+struct Last {
+    at: PathBuf,
+    digest: Option<String>,
+}
+
+impl Last {
+    fn of(kept: &Path, key: &str) -> Self {
+        let name = format!("{}.last", blake3::hash(key.as_bytes()).to_hex());
+        let at = kept.join(name);
+        Self { digest: fs::read_to_string(&at).ok(), at }
+    }
+
+    fn becomes(&self, digest: &str) {
+        // Without it, the next deploy begins a little later.
+        let _ = fs::write(&self.at, digest);
     }
 }
 

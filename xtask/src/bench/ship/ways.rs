@@ -242,7 +242,7 @@ impl Way for Stead {
     }
 
     fn terms(&self) -> &'static str {
-        "`stead deploy --wave 100% --bake 0s`: all hosts at once as the others do it, each with \
+        "`stead deploy --canary 0 --wave 100% --bake 0s`: all hosts at once as the others do it, each with \
          its way back"
     }
 
@@ -276,7 +276,7 @@ impl Way for Stead {
         let own = folder(self.name(), bed)?;
         quietly(
             Command::new(&self.program)
-                .args(["deploy", "--wave", "100%", "--bake", "0s"])
+                .args(["deploy", "--canary", "0", "--wave", "100%", "--bake", "0s"])
                 .current_dir(&own)
                 .env("XDG_CACHE_HOME", own.join("cache"))
                 .env("STEAD_SSH", format!("ssh -F {}", bed.hosts.ssh_config().display())),
