@@ -26,7 +26,7 @@ const ADDED: &str = ".route(\"/events\", get(get_events))
         .route(\"/version\", get(|| async { \"VERSION\" }))";
 
 /// As programs are built that are to be looked into when they crash.
-const PROFILE: &str = "[profile.release]\ndebug = \"line-tables-only\"\nopt-level = 2\n";
+const PROFILE: &str = "[profile.release]\ndebug = \"line-tables-only\"\nopt-level = \"s\"\n";
 
 pub(super) struct Payload {
     folder: PathBuf,
