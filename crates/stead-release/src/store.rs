@@ -1,5 +1,5 @@
-//! The releases of a host, as they come: what is missing is asked for by content, verified and on the
-//! disk before it has its name, and kept until the release is whole.
+//! The releases of a host, as they come: what is missing is asked for by content, verified and on
+//! the disk before it has its name, and kept until the release is whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -266,7 +266,8 @@ mod tests {
         let rig = Rig::new("own");
         let content = b"a content".repeat(2000);
         let (_, digest) = manifest("x", &content);
-        let file = |mode: u32| json!({"kind": "file", "mode": mode, "len": content.len(), "digest": digest});
+        let len = content.len();
+        let file = |mode: u32| json!({"kind": "file", "mode": mode, "len": len, "digest": digest});
         let sent = patch::compress(&content, None).unwrap();
         rig.store.put_content(&format!("{digest}/{}", content.len()), &sent).unwrap();
         let first = json!({"run": file(0o555), "text": file(0o444)});

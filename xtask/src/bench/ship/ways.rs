@@ -242,8 +242,8 @@ impl Way for Stead {
     }
 
     fn terms(&self) -> &'static str {
-        "`stead deploy --canary 0 --wave 100% --bake 0s`: all hosts at once as the others do it, each with \
-         its way back"
+        "`stead deploy --canary 0 --wave 100% --bake 0s`: all hosts at once as the others do it, \
+         each with its way back"
     }
 
     fn missing(&self) -> Option<String> {
