@@ -20,6 +20,7 @@ pub use imp::handed::{handed_descriptors, notify};
 pub use imp::identity::{Process, boot_id, host_name, is_own_child, start_ms, start_ticks};
 pub use imp::kernel_log::kernel_lines;
 pub use imp::local::{LocalListener, LocalStream};
+pub use imp::mapped::MappedFile;
 pub use imp::memory::{lean_memory, memory_total, trim_code, trim_memory, trim_stack};
 pub use imp::place::{
     capability_bounds, may_execute, may_take_port, mode_lets_read, mode_lets_write,

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use stead_proc::MappedFile;
 
 use crate::patch;
 use crate::release::{PackError, Release};
@@ -95,9 +96,8 @@ impl Store {
     /// Has a file of a release at hand as a base; says its digest.
     fn lend(&self, file: &Path) -> Option<String> {
         let is_file = fs::symlink_metadata(file).is_ok_and(|there| there.is_file());
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(is_file.then(|| File::open(file).ok()).flatten()?).ok()?;
-        let digest = hasher.finalize().to_hex().to_string();
+        let opened = is_file.then(|| File::open(file).ok()).flatten()?;
+        let digest = blake3::hash(&MappedFile::open(&opened).ok()?).to_hex().to_string();
         let base = self.base(&digest);
         // A base is only read, and then removed: it may be the file of the release itself.
         let is_there = || fs::hard_link(file, &base).or_else(|_| fs::copy(file, &base).map(drop));
@@ -122,7 +122,8 @@ impl Store {
         let base = match parts.next() {
             Some(base) => {
                 let at = self.base(digest_of(base)?.to_hex().as_str());
-                let read = fs::read(at);
+                // It is that of a release, or a copy of ours: nobody writes to either.
+                let read = File::open(at).and_then(|file| MappedFile::open(&file));
                 Some(read.map_err(|error| StoreError::Bad(format!("the base `{base}`: {error}")))?)
             }
             None => None,

@@ -55,7 +55,7 @@ pub(crate) enum ColorChoice {
 pub(crate) enum Command {
     /// Build, pack and run the fleet, and wait until it is up
     Up(UpArgs),
-    /// Show what `up` would change, and why; changes nothing
+    /// Show what `up` or `deploy` would change, and why; changes nothing
     Plan(PlanArgs),
     /// Look whether hosts are fit for what is to run on them; changes nothing without --apply
     ///

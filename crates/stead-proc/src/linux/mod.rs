@@ -9,6 +9,7 @@ pub(crate) mod handed;
 pub(crate) mod identity;
 pub(crate) mod kernel_log;
 pub(crate) mod local;
+pub(crate) mod mapped;
 pub(crate) mod memory;
 pub(crate) mod place;
 pub(crate) mod poll;
