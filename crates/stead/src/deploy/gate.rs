@@ -54,7 +54,8 @@ impl Gate {
         let ends = ends.collect();
         let notes = before.clone().map(|it| (it.name.clone(), it.notes.clone())).collect();
         let restarts = before.map(|instance| {
-            let restarts = instance.keeper_pid.map(|_| instance.restarts);
+            // Without a run nothing was heard of it yet, also where its keeper is there.
+            let restarts = (instance.run > 0).then_some(instance.restarts);
             (instance.name.clone(), restarts)
         });
         let restarts = restarts.collect();
@@ -93,7 +94,7 @@ impl Gate {
         }
         // One that was not there before had never ended.
         let before = self.restarts.entry(name.clone()).or_insert(Some(0));
-        if instance.keeper_pid.is_some() {
+        if instance.run > 0 {
             *before = Some(before.unwrap_or(instance.restarts).min(instance.restarts));
         }
         let ends_n = before.map_or(0, |before| instance.restarts.saturating_sub(before));
@@ -189,11 +190,11 @@ mod tests {
     fn what_a_keeper_had_not_said_yet_is_no_end_of_this_rollout() {
         let mut status = samples::status();
         let mut instance = samples::up("orders", 0);
-        (instance.keeper_pid, instance.restarts) = (None, 0);
+        (instance.run, instance.restarts) = (0, 0);
         status.instances = vec![instance.clone()];
         let mut gate = Gate::new(&plan(), None, Some(&status));
         for (restarts, passes) in [(7, true), (8, true), (9, false)] {
-            (instance.keeper_pid, instance.restarts) = (Some(2), restarts);
+            (instance.run, instance.restarts) = (9, restarts);
             (instance.current, instance.ready) = (true, Some(true));
             status.instances = vec![instance.clone()];
             assert_eq!(gate.look(&status) == Gated::Passed, passes, "{restarts}");
