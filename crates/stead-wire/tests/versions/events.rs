@@ -10,6 +10,7 @@ pub(crate) fn events() -> Vec<Event> {
         Event::Adopted { run, pid },
         Event::AgentStarted { pid, version: text() },
         Event::AgentStopped { pid },
+        Event::Collected { removed: vec![text()], more: 2, bytes: 3 },
         Event::Damaged { file: text(), bytes: 1, what: text() },
         Event::Dropped { stream: Stream::Out, bytes: 1, why: text() },
         Event::Exited { run, pid, exit: Exit { code: Some(0), ..Exit::default() } },
