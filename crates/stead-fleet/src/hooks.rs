@@ -6,7 +6,7 @@ use stead_core::names::{InstanceName, SecretName, ServiceName};
 use stead_core::plan::{Digest, Replace, Requests, Restart, Spec, When};
 
 use crate::fleet::{Fleet, Host, Packed, Service};
-use crate::leaf::NUL;
+use crate::leaf::shell_command;
 use crate::places::template;
 use crate::raw::RawRollout;
 use crate::read::{At, Bad, Field, FromText};
@@ -21,13 +21,7 @@ impl FromText for HookCommand {
     const EXAMPLE: &'static str = "./announce.sh";
 
     fn from_text(text: &str) -> Result<Self, Bad> {
-        if text.trim().is_empty() {
-            return Err(Bad::new("an empty command does nothing; leave it out", None));
-        }
-        if text.contains('\0') {
-            return Err(Bad::new(NUL, Some(text.replace('\0', ""))));
-        }
-        Ok(Self(text.into()))
+        shell_command(text, "an empty command does nothing; leave it out").map(Self)
     }
 }
 

@@ -75,7 +75,7 @@ impl FromText for PortName {
     }
 }
 
-pub(crate) const NUL: &str = "it holds a NUL byte, which ends a text for the system";
+const NUL: &str = "it holds a NUL byte, which ends a text for the system";
 
 /// A text that may hold places like `{data}`; they are checked once the ports are known.
 #[derive(Clone, Debug)]
@@ -106,14 +106,16 @@ impl FromText for Build {
     const EXAMPLE: &'static str = "cargo build --release";
 
     fn from_text(text: &str) -> Result<Self, Bad> {
-        if text.trim().is_empty() {
-            return Err(Bad::new("an empty command builds nothing; leave `build` out", None));
-        }
-        if text.contains('\0') {
-            return Err(Bad::new(NUL, Some(text.replace('\0', ""))));
-        }
-        Ok(Self(text.into()))
+        shell_command(text, "an empty command builds nothing; leave `build` out").map(Self)
     }
+}
+
+/// A command for the operator's shell; `empty` says what is wrong with none.
+pub(crate) fn shell_command(text: &str, empty: &str) -> Result<String, Bad> {
+    if text.trim().is_empty() {
+        return Err(Bad::new(empty, None));
+    }
+    Text::from_text(text).map(|text| text.0)
 }
 
 /// A file or folder of a release, with `/` between its parts.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stead_core::names::SecretName;
 use toml::de::DeValue;
 
-use crate::leaf::{EnvName, FilePath, Text};
+use crate::leaf::{EnvName, FilePath, Text, shell_command};
 use crate::problem::Problem;
 use crate::raw::RawSecret;
 use crate::read::{At, Bad, Entry, Field, FromText, Named, Node, Read, Reader, Span, table};
@@ -29,10 +29,7 @@ impl FromText for SecretCommand {
     const EXAMPLE: &'static str = "pass show shop/db";
 
     fn from_text(text: &str) -> Result<Self, Bad> {
-        if text.trim().is_empty() {
-            return Err(Bad::new("an empty command prints nothing", None));
-        }
-        Text::from_text(text).map(|text| Self(text.0))
+        shell_command(text, "an empty command prints nothing").map(Self)
     }
 }
 

@@ -74,6 +74,13 @@ fn quietly(command: &mut Command) -> Result<()> {
     process::output(command.stdin(Stdio::null())).map(drop)
 }
 
+/// Runs a command for all hosts at once, with the address of each in the place of `@`.
+fn on_all(bed: &Bed, command: &str) -> Result<()> {
+    let (hosts, hosts_n) = (bed.addresses().join(" "), bed.hosts_n);
+    let script = format!("printf '%s\\n' {hosts} | xargs -P {hosts_n} -I@ {command}");
+    quietly(Command::new("sh").args(["-c", &script]))
+}
+
 /// The floor of every other way: one connection to each host, at once, and nothing done there.
 pub(super) struct Ssh;
 
@@ -95,17 +102,11 @@ impl Way for Ssh {
     }
 
     fn prepare(&self, bed: &Bed) -> Result<()> {
-        let text = format!(
-            "printf '%s\\n' {} | xargs -P {} -I@ ssh -F {} @ true\n",
-            bed.addresses().join(" "),
-            bed.hosts_n,
-            bed.hosts.ssh_config().display()
-        );
-        write(&folder(self.name(), bed)?.join("all.sh"), &text)
+        folder(self.name(), bed).map(drop)
     }
 
     fn deploy(&self, bed: &Bed) -> Result<()> {
-        quietly(Command::new("sh").arg(folder(self.name(), bed)?.join("all.sh")))
+        on_all(bed, &format!("ssh -F {} @ true", bed.hosts.ssh_config().display()))
     }
 }
 
@@ -144,17 +145,11 @@ impl Way for Rsync {
             "set -e\nrsync -z -e 'ssh -F {lab}' --mkpath {at}/orders $1:{there}/$1/rsync/orders\n\
              ssh -F {lab} $1 sh {at}/restart.sh {there}/$1/rsync {port}\n"
         );
-        write(&own.join("one.sh"), &one)?;
-        let all = format!(
-            "printf '%s\\n' {} | xargs -P {} -I@ sh {at}/one.sh @\n",
-            bed.addresses().join(" "),
-            bed.hosts_n
-        );
-        write(&own.join("all.sh"), &all)
+        write(&own.join("one.sh"), &one)
     }
 
     fn deploy(&self, bed: &Bed) -> Result<()> {
-        quietly(Command::new("sh").arg(folder(self.name(), bed)?.join("all.sh")))
+        on_all(bed, &format!("sh {}/one.sh @", folder(self.name(), bed)?.display()))
     }
 }
 
