@@ -13,7 +13,9 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stead_core::plan::Plan;
 use stead_wire::api::{Refusal, UNKNOWN_PATH};
+use stead_wire::rollout::History;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
@@ -107,6 +109,12 @@ impl Client {
         time: Duration,
     ) -> Result<T, Failure> {
         whole(self.send(Method::PUT, path, body, time).await?).await
+    }
+
+    /// The plan of an entry of the host's history, if it is still there.
+    pub(crate) async fn past_plan(&self, n: u64) -> Result<Option<Plan>, Failure> {
+        let history: History = self.get(&format!("/v1/history?n={n}")).await?;
+        Ok(history.entries.into_iter().find(|entry| entry.n == n).and_then(|entry| entry.plan))
     }
 
     /// Asks for newline-delimited values, which may go on for ever.

@@ -200,7 +200,7 @@ impl Asked<'_> {
     /// An entry of the history, with its plan.
     async fn entry(&self, n: u64) -> Result<(Side, Option<Plan>), Failure> {
         let entry = self.history.entries.iter().find(|entry| entry.n == n);
-        let plan = self.plan_of(n).await?;
+        let plan = self.client.past_plan(n).await?;
         Ok((self.side(entry, false, plan.as_ref()), plan))
     }
 
@@ -209,7 +209,7 @@ impl Asked<'_> {
         let plan = self.state.plan.clone();
         let last = self.kept().next();
         let brought = match last {
-            Some(last) if self.plan_of(last.n).await? == plan => Some(last),
+            Some(last) if self.client.past_plan(last.n).await? == plan => Some(last),
             Some(_) | None => None,
         };
         Ok((self.side(brought, true, plan.as_ref()), plan))
@@ -222,7 +222,7 @@ impl Asked<'_> {
     ) -> Result<Option<(Side, Option<Plan>)>, Failure> {
         let than = of(than, self.service);
         for entry in self.kept() {
-            let plan = self.plan_of(entry.n).await?;
+            let plan = self.client.past_plan(entry.n).await?;
             if plan.is_some() && of(plan.as_ref(), self.service) != than {
                 return Ok(Some((self.side(Some(entry), false, plan.as_ref()), plan)));
             }
@@ -237,11 +237,6 @@ impl Asked<'_> {
             Outcome::Reverted(_) => false,
         };
         self.history.entries.iter().rev().filter(is_kept)
-    }
-
-    async fn plan_of(&self, n: u64) -> Result<Option<Plan>, Failure> {
-        let history: History = self.client.get(&format!("/v1/history?n={n}")).await?;
-        Ok(history.entries.into_iter().find(|entry| entry.n == n).and_then(|entry| entry.plan))
     }
 
     fn side(&self, entry: Option<&HistoryEntry>, is_now: bool, plan: Option<&Plan>) -> Side {

@@ -192,6 +192,11 @@ impl Host {
         self.client().await?.get(path).await
     }
 
+    /// The plan of an entry of its history, if it is still there.
+    pub(super) async fn past_plan(&mut self, n: u64) -> Result<Option<Plan>, Failure> {
+        self.client().await?.past_plan(n).await
+    }
+
     /// The way to the host, made anew where it has broken.
     async fn client(&mut self) -> Result<Client, Failure> {
         if let Some(reached) = self.reached.as_ref().filter(|reached| reached.client.is_open()) {

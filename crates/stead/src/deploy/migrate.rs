@@ -176,8 +176,7 @@ async fn remembers(host: &mut Host, migration: &Migration) -> Result<bool, Failu
         .filter(|entry| entry.what == what && entry.outcome == Outcome::Committed);
     let numbers: Vec<u64> = done.take(LOOKED_AT_MAX).map(|entry| entry.n).collect();
     for n in numbers {
-        let history: History = host.get(&format!("/v1/history?n={n}")).await?;
-        let plan = history.entries.into_iter().find(|it| it.n == n).and_then(|entry| entry.plan);
+        let plan = host.past_plan(n).await?;
         let spec: Option<&Spec> =
             plan.as_ref().and_then(|it| it.instances.get(&migration.instance));
         if spec == Some(&migration.spec) {

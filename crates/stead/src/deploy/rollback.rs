@@ -104,7 +104,7 @@ async fn before(
     for one in remembering {
         let now = specs(&one.plan, service);
         for entry in one.entries.iter().rev() {
-            let then = plan_of(&mut one.host, entry.n).await?;
+            let then = one.host.past_plan(entry.n).await?;
             if then.is_some_and(|then| specs(&then, service) != now) {
                 let target = Target { epoch: entry.epoch, n: entry.n, at: entry.at };
                 newest = newest.filter(|newest| newest.at >= target.at).or(Some(target));
@@ -113,11 +113,6 @@ async fn before(
         }
     }
     Ok(newest)
-}
-
-async fn plan_of(host: &mut Host, n: u64) -> Result<Option<Plan>, Failure> {
-    let history: History = host.get(&format!("/v1/history?n={n}")).await?;
-    Ok(history.entries.into_iter().find(|entry| entry.n == n).and_then(|entry| entry.plan))
 }
 
 /// The host with the plan of now, but for the service, which is as it was then; and what it lacks
@@ -134,7 +129,7 @@ async fn planned(
     };
     let n = entries.iter().rfind(is_meant).map(|entry| entry.n);
     let n = n.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
-    let then = plan_of(&mut host, n).await?;
+    let then = host.past_plan(n).await?;
     let then = then.ok_or_else(|| on(&host, "it does not remember what is to come back"))?;
     let then = then.lasting();
     let lacks = lacks(&mut host, &then, service).await?;
