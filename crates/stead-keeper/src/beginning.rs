@@ -67,6 +67,7 @@ impl Keeper {
             limiter: &self.limiter,
             sockets: &self.sockets,
             sandboxes: &self.sandboxes,
+            pipes: self.disk.pipes(),
             run,
             slot: u8::try_from(slot).unwrap_or(2),
             // Only behind a front are there two ports.

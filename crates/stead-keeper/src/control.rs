@@ -1,10 +1,9 @@
 //! The keeper's end of `keeper.sock`.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use stead_proc::{LocalListener, LocalStream};
+use stead_proc::{AsHandle, Handle, LocalListener, LocalStream};
 use stead_wire::keeper::{LINE_LEN_MAX, Reply, Report, Request};
 
 /// More connections than this and the oldest is closed: agents come and go, one at a time.
@@ -38,9 +37,9 @@ impl Control {
     }
 
     /// What to wait for.
-    pub(crate) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let streams = self.connections.iter().map(|connection| connection.stream.as_fd());
-        std::iter::once(self.listener.as_fd()).chain(streams)
+    pub(crate) fn watched(&self) -> impl Iterator<Item = Handle<'_>> {
+        let streams = self.connections.iter().map(|connection| connection.stream.as_handle());
+        std::iter::once(self.listener.as_handle()).chain(streams)
     }
 
     /// Takes new connections and sends each the hello report.
@@ -74,7 +73,7 @@ impl Control {
     }
 
     /// Answers one request with descriptors beside the line.
-    pub(crate) fn reply_with(&mut self, asker: Asker, reply: &Reply, fds: &[BorrowedFd<'_>]) {
+    pub(crate) fn reply_with(&mut self, asker: Asker, reply: &Reply, fds: &[Handle<'_>]) {
         let bytes = line(reply);
         let to = |connection: &Connection| connection.number == asker.0;
         self.connections.retain_mut(|it| !to(it) || it.stream.send_with(&bytes, fds).is_ok());

@@ -1,18 +1,16 @@
 //! The run that is current: its process, its tree, its way in and out.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::path::Path;
 
 use stead_core::launch::{Launch, LaunchReload, LaunchStopHow};
 use stead_core::machine::RunId;
 use stead_core::signal::Signal;
 use stead_core::units::Millis;
 use stead_proc::{
-    Cgroup, CgroupHome, ExecProgress, Held, NotifySocket, Pipe, Process, SpawnError, SpawnSpec,
-    Tree, any_child, kill_tree, members, spawn,
+    AsHandle, Cgroup, CgroupHome, ExecProgress, Handle, Held, NotifySocket, Pipe, Process,
+    SpawnError, SpawnSpec, Tree, any_child, asked_by, kill_tree, members, spawn,
 };
 use stead_wire::file;
 use stead_wire::journal::Lane;
@@ -29,6 +27,8 @@ pub(crate) struct Current {
     pub(crate) run: RunId,
     pub(crate) pid: u32,
     pub(crate) start_ticks: u64,
+    /// What it holds of its streams.
+    pub(crate) stream_ends: Vec<u64>,
     /// Begun by this keeper, so that orphans of its tree become this keeper's children.
     pub(crate) born_here: bool,
     /// The hold on the main process, until its end was seen.
@@ -63,6 +63,7 @@ pub(crate) struct Making<'a> {
     pub(crate) limiter: &'a Limiter,
     pub(crate) sockets: &'a Sockets,
     pub(crate) sandboxes: &'a Sandboxes,
+    pub(crate) pipes: &'a [Pipe; 2],
     pub(crate) run: RunId,
     pub(crate) slot: u8,
     /// It has the second of two ports of each name.
@@ -121,6 +122,7 @@ pub(crate) fn begin(making: Making<'_>) -> Result<(Current, Held), BeginError> {
         run: making.run,
         pid: held.pid(),
         start_ticks: held.start_ticks(),
+        stream_ends: held.stream_ends(),
         born_here: true,
         main,
         lost_since: None,
@@ -168,8 +170,9 @@ fn make(
     more: &[(String, String)],
     is_main: bool,
 ) -> Result<Held, BeginError> {
-    let stream = |name: &str| Pipe::open_for_run(&PathBuf::from(name)).map_err(BeginError::Fifo);
-    let (out, err) = (stream("out")?, stream("err")?);
+    let [out_pipe, err_pipe] = making.pipes;
+    let stream = |pipe: &Pipe| pipe.for_run().map_err(BeginError::Fifo);
+    let (out, err) = (stream(out_pipe)?, stream(err_pipe)?);
     let own = |text: &str| text.to_owned();
     let launch = making.launch;
     // The mark first: it is found however large the rest is.
@@ -180,7 +183,7 @@ fn make(
     env.extend(making.env().iter().map(|(name, value)| (name.clone(), value.clone())));
     env.extend(crate::secrets::read(launch)?);
     env.extend_from_slice(more);
-    let sockets: Vec<BorrowedFd<'_>> =
+    let sockets: Vec<Handle<'_>> =
         if is_main { making.sockets.of(launch).map_err(BeginError::Socket)? } else { Vec::new() };
     let spec = SpawnSpec {
         argv,
@@ -193,9 +196,10 @@ fn make(
         stdin: None,
         ends_with_us: false,
         sandbox: making.sandboxes.of(launch).map_err(BeginError::Sandbox)?,
-        out: out.as_fd(),
-        err: err.as_fd(),
-        cgroup: cgroup.map(AsFd::as_fd),
+        out: out.as_handle(),
+        err: err.as_handle(),
+        holds: [out_pipe.to_be_held(), err_pipe.to_be_held()],
+        cgroup: cgroup.map(AsHandle::as_handle),
         sockets: &sockets,
     };
     Ok(spawn(&spec)?)
@@ -216,6 +220,7 @@ impl Current {
             run,
             pid: running.pid,
             start_ticks: running.start_ticks,
+            stream_ends: running.stream_ends,
             // After an upgrade in place it is still our child.
             born_here: stead_proc::is_own_child(running.pid),
             main: running.main,
@@ -255,12 +260,13 @@ impl Current {
                 Ok(_) => return Ok(format!("hook `{}`", hook.join(" "))),
                 Err(error) => {
                     self.signal(Signal::Term)?;
-                    return Ok(format!("SIGTERM, since its hook failed: {}", crate::chain(&error)));
+                    let how = asked_by(Signal::Term);
+                    return Ok(format!("{how}, since its hook failed: {}", crate::chain(&error)));
                 }
             },
         };
         self.signal(signal)?;
-        Ok(signal.to_string())
+        Ok(asked_by(signal))
     }
 
     /// Tells it to read its configuration again; says what was done, and the process of the hook if
@@ -273,7 +279,7 @@ impl Current {
                 Err(error) => Err(crate::chain(&error)),
             },
             Some(LaunchReload::Signal(signal)) => match self.signal(*signal) {
-                Ok(true) => Ok((signal.to_string(), None)),
+                Ok(true) => Ok((asked_by(*signal), None)),
                 Ok(false) => Err("its process has just ended".to_owned()),
                 Err(error) => Err(error.to_string()),
             },

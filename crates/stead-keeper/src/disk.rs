@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use stead_proc::{Moved, Pipe, Wakeup, boot_ms};
+use stead_proc::{AsHandle, Moved, Pipe, StreamEnds, Wakeup, boot_ms};
 use stead_wire::journal::Stream;
 use stead_wire::keeper::LogCounts;
 
@@ -90,12 +90,13 @@ enum Placed {
 }
 
 impl Disk {
-    /// Starts the thread for an instance's folder.
-    pub(crate) fn start(
+    /// Starts the thread for an instance's folder. What runs already may hold its streams.
+    pub(crate) fn start<'a>(
         folder: &Path,
         journal: JournalFile,
         keep: u64,
         faults: Faults,
+        held: impl Fn(Stream) -> Option<StreamEnds<'a>>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::default()),
@@ -113,19 +114,21 @@ impl Disk {
         });
         let (retention, open) = Retention::scan(&folder.join("log"), keep)?;
         let newest = |stream| open.iter().find(|s| s.stream == stream).map(|s| s.number);
-        let chain = |stream| LogChain::new(stream, folder, newest(stream));
+        let pipe = |stream: Stream| Pipe::open(&folder.join(stream.as_str()), held(stream));
+        let pipes = [pipe(Stream::Out)?, pipe(Stream::Err)?];
+        let chain = |stream, pipe: &Pipe| -> io::Result<_> {
+            Ok(LogChain::new(stream, folder, pipe.again()?, newest(stream)))
+        };
         let worker = Worker {
             shared: Arc::clone(&shared),
             folder: folder.to_owned(),
             journal,
-            chains: [chain(Stream::Out)?, chain(Stream::Err)?],
+            chains: [chain(Stream::Out, &pipes[0])?, chain(Stream::Err, &pipes[1])?],
             retention,
             faults,
         };
         let builder = thread::Builder::new().name("disk".into()).stack_size(STACK_LEN);
         let thread = builder.spawn(move || worker.work())?;
-        let pipe = |stream: Stream| Pipe::open(&folder.join(stream.as_str()));
-        let pipes = [pipe(Stream::Out)?, pipe(Stream::Err)?];
         Ok(Self { shared, thread: Some(thread), pipes })
     }
 
@@ -187,6 +190,11 @@ impl Disk {
             (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
         true
+    }
+
+    /// The pipes that runs write to: what they say, and what goes wrong.
+    pub(crate) fn pipes(&self) -> &[Pipe; 2] {
+        &self.pipes
     }
 
     pub(crate) fn set_keep(&self, keep: u64) {
@@ -313,9 +321,8 @@ impl Worker {
 
     /// Waits for a record, a request or, if told to, output; `false` when nothing came.
     fn rest(&self, wait_max: Option<Duration>, for_output: bool) -> bool {
-        use std::os::fd::AsFd;
-        let wakeup = self.shared.wakeup.as_fd();
-        let [out, err] = [self.chains[0].pipe().as_fd(), self.chains[1].pipe().as_fd()];
+        let wakeup = self.shared.wakeup.as_handle();
+        let [out, err] = [self.chains[0].pipe().as_handle(), self.chains[1].pipe().as_handle()];
         let all = [wakeup, out, err];
         let watched = if for_output { &all[..] } else { &all[..1] };
         // Without poll there is only the timeout; the work goes on, slower.
@@ -338,7 +345,7 @@ impl Worker {
             let place = self.folder.join(&path);
             let put = match &placed {
                 Placed::File(bytes) => replace_file(&place, bytes),
-                Placed::Link(to) => replace_link(&place, to).map(|has_turned| {
+                Placed::Link(to) => stead_proc::replace_link(&place, to).map(|has_turned| {
                     if has_turned {
                         self.faults.reach(CrashPoint::LinkTurned, &self.folder);
                     }
@@ -423,21 +430,6 @@ fn replace_file(place: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_data()?;
     fs::rename(&temporary, place)
-}
-
-/// Whoever follows the link gets to the old place or the new one; says whether it led elsewhere.
-fn replace_link(place: &Path, to: &str) -> io::Result<bool> {
-    if fs::read_link(place).is_ok_and(|there| there == Path::new(to)) {
-        return Ok(false);
-    }
-    let temporary = place.with_extension("new");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => (),
-    }
-    std::os::unix::fs::symlink(to, &temporary)?;
-    fs::rename(&temporary, place)?;
-    Ok(true)
 }
 
 /// Takes the older half of a pipe's lines out of it when it is more than half full; says how many

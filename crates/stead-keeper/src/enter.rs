@@ -2,14 +2,13 @@
 //! its account, environment, directory, limits and sandbox. It is no keeper and touches none.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use stead_core::launch::Launch;
 use stead_core::signal::Signal;
 use stead_proc::{
-    Cgroup, ENTERED, Fires, Held, Signals, SpawnSpec, any_child, kill_descendants, reap_all, spawn,
-    wait,
+    AsHandle, Cgroup, ENTERED, Fires, Held, Signals, SpawnSpec, any_child, kill_descendants,
+    reap_all, spawn, wait,
 };
 use stead_wire::file;
 
@@ -66,12 +65,13 @@ pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterErr
         umask: launch.umask.0,
         new_privileges: launch.new_privileges,
         files: crate::limits::files(&launch.limits),
-        stdin: Some(io::stdin().as_fd()),
+        stdin: Some(io::stdin().as_handle()),
         ends_with_us: true,
         sandbox: sandbox.as_ref(),
-        out: io::stdout().as_fd(),
-        err: io::stderr().as_fd(),
-        cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        out: io::stdout().as_handle(),
+        err: io::stderr().as_handle(),
+        holds: [None; 2],
+        cgroup: cgroup.as_ref().map(AsHandle::as_handle),
         sockets: &[],
     });
     let held = held.map_err(EnterError::Spawn)?;
@@ -89,7 +89,8 @@ fn attend(held: Held, signals: &Signals, within: Option<Duration>) -> Result<u8,
     let pid = held.pid();
     let progress = held.release();
     while !is_late() {
-        let ready = wait(&[signals.as_fd(), progress.as_fd()], left()).map_err(EnterError::Wait)?;
+        let ready =
+            wait(&[signals.as_handle(), progress.as_handle()], left()).map_err(EnterError::Wait)?;
         if ready[1] {
             break;
         }
@@ -110,7 +111,7 @@ fn attend(held: Held, signals: &Signals, within: Option<Duration>) -> Result<u8,
             Some(left) => left.min(LOOK_EVERY),
             None => LOOK_EVERY,
         };
-        wait(&[signals.as_fd()], Some(look)).map_err(EnterError::Wait)?;
+        wait(&[signals.as_handle()], Some(look)).map_err(EnterError::Wait)?;
         if signals.take().contains(&Fires::End) {
             main.signal(Signal::Term).map_err(EnterError::Wait)?;
         }
@@ -123,7 +124,7 @@ fn end_what_is_left(signals: &Signals) {
     while any_child() && Instant::now() < until {
         // Who we are for has the exit code already; what cannot be killed yet is tried again.
         let _ = kill_descendants();
-        let _ = wait(&[signals.as_fd()], Some(LEFT_LOOK_EVERY));
+        let _ = wait(&[signals.as_handle()], Some(LEFT_LOOK_EVERY));
         let _ = (signals.take(), reap_all());
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,11 +11,11 @@ use stead_core::machine::{Action, Beside, Goal, Input, Instance, Phase, Policy, 
 use stead_core::signal::Signal;
 use stead_core::units::{Millis, millis};
 use stead_proc::{
-    CgroupHome, Ended, Fires, FolderLock, Signals, boot_ms, carried_state, random, reap_all,
-    start_ms, wait,
+    AsHandle, CgroupHome, Ended, Fires, FolderLock, Handle, Signals, boot_ms, carried_state,
+    random, reap_all, start_ms, wait,
 };
 use stead_wire::file;
-use stead_wire::journal::{Event, Exit, Timed};
+use stead_wire::journal::{Event, Exit, Stream, Timed};
 
 use crate::Options;
 use crate::control::Control;
@@ -135,7 +134,8 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
     let recovered = recover(&folder, memory, &launch, home.as_ref(), &options.faults, now);
     let recovered = recovered.map_err(at("find out what runs"))?;
     let keep = launch.log.keep.0;
-    let disk = Disk::start(&folder, journal, keep, options.faults.clone());
+    let held = |stream: Stream| recovered.running.as_ref()?.holds(stream);
+    let disk = Disk::start(&folder, journal, keep, options.faults.clone(), held);
     // Not on the stack, of which each caller would keep a copy.
     let mut keeper = Box::new(Keeper {
         disk: disk.map_err(at("start its disk thread"))?,
@@ -382,11 +382,12 @@ impl Keeper {
         // One that has ended and is not reaped yet would be ready all the time.
         let main = self.runs.iter().filter(|current| current.lost_since.is_none());
         let main = main.filter_map(|current| current.main.as_ref());
-        let mut watched: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd(), self.disk.news().as_fd()];
+        let mut watched: Vec<Handle<'_>> =
+            vec![self.signals.as_handle(), self.disk.news().as_handle()];
         watched.extend(self.control.watched());
-        watched.extend(progress.map(AsFd::as_fd));
-        watched.extend(main.map(AsFd::as_fd));
-        watched.extend(self.sockets.notify().map(AsFd::as_fd));
+        watched.extend(progress.map(AsHandle::as_handle));
+        watched.extend(main.map(AsHandle::as_handle));
+        watched.extend(self.sockets.notify().map(AsHandle::as_handle));
         let ready = wait(&watched, timeout).map_err(KeepError::Wait)?;
         // The disk thread's news alone are no work of this one.
         let worked = ready.iter().enumerate().any(|(place, ready)| *ready && place != 1);
@@ -482,15 +483,14 @@ impl Keeper {
         let mut ended = Vec::new();
         for current in &mut self.runs {
             let Some(main) = &current.main else { continue };
-            if wait(&[main.as_fd()], Some(Duration::ZERO)).is_ok_and(|ready| !ready[0]) {
+            if wait(&[main.as_handle()], Some(Duration::ZERO)).is_ok_and(|ready| !ready[0]) {
                 continue;
             }
-            let status = main.exit_status();
+            let how = main.ended();
             // Its new parent may not have reaped it yet; until then nobody knows how it ended.
             let since = *current.lost_since.get_or_insert_with(boot_ms);
-            if status.is_some() || boot_ms() - since > millis(STATUS_WITHIN) {
-                let pid = current.pid;
-                ended.push((current.run, status.map(|status| Ended::from_status(pid, status))));
+            if how.is_some() || boot_ms() - since > millis(STATUS_WITHIN) {
+                ended.push((current.run, how));
             }
         }
         for (run, ended) in ended {

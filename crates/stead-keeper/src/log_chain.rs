@@ -42,11 +42,10 @@ struct Open {
 
 impl LogChain {
     /// Goes on with the newest segment there is.
-    pub(crate) fn new(stream: Stream, instance: &Path, newest: Option<u32>) -> io::Result<Self> {
-        let pipe = Pipe::open(&instance.join(stream.as_str()))?;
+    pub(crate) fn new(stream: Stream, instance: &Path, pipe: Pipe, newest: Option<u32>) -> Self {
         let folder = instance.join("log");
         let number = newest.unwrap_or(1);
-        Ok(Self { stream, folder, pipe, number, open: None, dropped: 0 })
+        Self { stream, folder, pipe, number, open: None, dropped: 0 }
     }
 
     pub(crate) fn stream(&self) -> Stream {

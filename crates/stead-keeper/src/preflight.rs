@@ -6,12 +6,11 @@ mod inside;
 mod outside;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use stead_core::launch::Launch;
 use stead_core::preflight::{Preflight, Refused};
-use stead_proc::{SpawnError, SpawnSpec, spawn_call, wait};
+use stead_proc::{AsHandle, SpawnError, SpawnSpec, spawn_call, wait};
 
 use crate::Options;
 use outside::{Outside, name_holder};
@@ -91,8 +90,9 @@ fn in_its_place(
             stdin: None,
             ends_with_us: true,
             sandbox: sandbox.as_ref(),
-            out: told.as_fd(),
-            err: io::stderr().as_fd(),
+            out: told.as_handle(),
+            err: io::stderr().as_handle(),
+            holds: [None; 2],
             cgroup: None,
             sockets: &[],
         },
@@ -111,7 +111,7 @@ fn in_its_place(
         refused.push(serde_json::from_str(&line).map_err(PreflightError::Form)?);
     }
     // Its streams have ended, so it has ended, or does at once.
-    wait(&[progress.as_fd()], None).map_err(PreflightError::Hear)?;
+    wait(&[progress.as_handle()], None).map_err(PreflightError::Hear)?;
     match progress.poll() {
         Some(Err(error)) => place(crate::chain(&error)),
         Some(Ok(())) | None => Ok(refused),

@@ -11,8 +11,10 @@ use stead_core::machine::{
 };
 use stead_core::plan::When;
 use stead_core::units::Millis;
-use stead_proc::{CgroupHome, Process, Tree, boot_id, kill_tree, members, newest_marked, start_ms};
-use stead_wire::journal::{BesideMemory, Identity, Lane, Memory, Rest};
+use stead_proc::{
+    CgroupHome, Process, StreamEnds, Tree, boot_id, kill_tree, members, newest_marked, start_ms,
+};
+use stead_wire::journal::{BesideMemory, Identity, Lane, Memory, Rest, Stream};
 
 use crate::faults::{CrashPoint, Faults};
 
@@ -43,8 +45,20 @@ pub(crate) struct Running {
     pub(crate) launch_mark: Option<u32>,
     pub(crate) pid: u32,
     pub(crate) start_ticks: u64,
+    /// What it holds of its streams.
+    pub(crate) stream_ends: Vec<u64>,
     /// `None` when it has ended meanwhile.
     pub(crate) main: Option<Process>,
+}
+
+impl Running {
+    /// What it holds of one of its streams.
+    pub(crate) fn holds(&self, stream: Stream) -> Option<StreamEnds<'_>> {
+        let process = self.main.as_ref()?;
+        let at = 2 * stream as usize;
+        let [read, write] = *self.stream_ends.get(at..at + 2)? else { return None };
+        Some(StreamEnds { process, read, write })
+    }
 }
 
 /// The variable that marks everything a run of the instance in this folder starts, up to its value.
@@ -115,7 +129,8 @@ fn recover_run(
     {
         let (lane, launch_mark) = (memory.lane, memory.run_mark);
         let Identity { pid, start_ticks, .. } = *identity;
-        let ended = Running { run, lane, launch_mark, pid, start_ticks, main: None };
+        let stream_ends = Vec::new();
+        let ended = Running { run, lane, launch_mark, pid, start_ticks, stream_ends, main: None };
         return Ok(going_on(memory, run, ended, now, now));
     }
     if !faults.no_sweep {
@@ -143,7 +158,9 @@ fn recover_beside(
             let Identity { pid, start_ticks, .. } = *identity;
             let (run, lane, launch_mark) = (*run, *lane, *run_mark);
             let main = Process::open(pid, start_ticks)?;
-            found.beside = Some(Running { run, lane, launch_mark, pid, start_ticks, main });
+            let stream_ends = identity.stream_ends.clone();
+            let beside = Running { run, lane, launch_mark, pid, start_ticks, stream_ends, main };
+            found.beside = Some(beside);
             match coming {
                 true => RestBeside::Coming { run, give_up_at },
                 false => RestBeside::Going { run, kill_at: now + launch.stop.timeout },
@@ -169,7 +186,8 @@ fn open(identity: &Identity) -> io::Result<Option<Process>> {
 
 fn running_as(run: RunId, process: Process, lane: Lane, launch_mark: Option<u32>) -> Running {
     let (pid, start_ticks) = (process.pid(), process.start_ticks());
-    Running { run, lane, launch_mark, pid, start_ticks, main: Some(process) }
+    let main = Some(process);
+    Running { run, lane, launch_mark, pid, start_ticks, stream_ends: Vec::new(), main }
 }
 
 fn newest_run(folder: &Path, faults: &Faults) -> io::Result<Option<(u64, Process)>> {
@@ -194,7 +212,10 @@ fn adopt(memory: &Memory, run: RunId, process: Process, goal: Goal, now: Millis)
     // What the journal says is about the run that it knows.
     let is_known = run == memory.run.unwrap_or(memory.last_run);
     let lane = if is_known { memory.lane } else { Lane::default() };
-    let running = running_as(run, process, lane, memory.run_mark.filter(|_| is_known));
+    let mut running = running_as(run, process, lane, memory.run_mark.filter(|_| is_known));
+    if let Some(identity) = memory.process.as_ref().filter(|_| is_known) {
+        running.stream_ends.clone_from(&identity.stream_ends);
+    }
     going_on(&Memory { goal, ..memory.clone() }, run, running, since, now)
 }
 

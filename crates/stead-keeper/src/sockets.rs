@@ -5,11 +5,12 @@
 //! waits to be taken and no word is lost with a keeper.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use stead_core::launch::{Launch, LaunchSocket};
-use stead_proc::{NamedSocket, NotifySocket, Process, open_listener};
+use stead_proc::{
+    AsHandle, Handle, NamedSocket, NotifySocket, OwnedHandle, Process, open_listener,
+};
 
 /// The name of the socket of `sd_notify` among the others; no port can have it.
 const NOTIFY: &str = "@notify";
@@ -25,14 +26,14 @@ pub(crate) struct Sockets {
 struct Listening {
     /// `ADDRESS PORT`: what it is bound to, whatever the plan calls it.
     bound: String,
-    socket: OwnedFd,
+    socket: OwnedHandle,
 }
 
 fn bound(socket: &LaunchSocket) -> String {
     format!("{} {}", socket.address, socket.port)
 }
 
-fn open_or_take_back(ip: IpAddr, port: u16, holders: &[&Process]) -> Result<OwnedFd, String> {
+fn open_or_take_back(ip: IpAddr, port: u16, holders: &[&Process]) -> Result<OwnedHandle, String> {
     let error = match open_listener(ip, port) {
         Ok(socket) => return Ok(socket),
         Err(error) => error,
@@ -103,12 +104,12 @@ impl Sockets {
     }
 
     /// What a run is handed, in the order of its launch; or which one is missing.
-    pub(crate) fn of(&self, launch: &Launch) -> Result<Vec<BorrowedFd<'_>>, String> {
+    pub(crate) fn of(&self, launch: &Launch) -> Result<Vec<Handle<'_>>, String> {
         let find = |wanted: &LaunchSocket| {
             let name = bound(wanted);
             let found = self.listening.iter().find(|listening| listening.bound == name);
             let missing = || format!("`{}` port {}", wanted.address, wanted.port);
-            found.map(|listening| listening.socket.as_fd()).ok_or_else(missing)
+            found.map(|listening| listening.socket.as_handle()).ok_or_else(missing)
         };
         launch.listen.iter().map(find).collect()
     }
@@ -118,8 +119,8 @@ impl Sockets {
     }
 
     /// All of them by the names that [`Self::from_carried`] knows them by.
-    pub(crate) fn named(&self) -> Vec<(&str, BorrowedFd<'_>)> {
-        let listening = self.listening.iter().map(|it| (it.bound.as_str(), it.socket.as_fd()));
-        listening.chain(self.notify.iter().map(|socket| (NOTIFY, socket.as_fd()))).collect()
+    pub(crate) fn named(&self) -> Vec<(&str, Handle<'_>)> {
+        let listening = self.listening.iter().map(|it| (it.bound.as_str(), it.socket.as_handle()));
+        listening.chain(self.notify.iter().map(|socket| (NOTIFY, socket.as_handle()))).collect()
     }
 }

@@ -79,6 +79,7 @@ impl Keeper {
             boot: self.told.boot.clone().unwrap_or_default(),
             pid: current.pid,
             start_ticks: current.start_ticks,
+            stream_ends: current.stream_ends.clone(),
         };
         let beside = self.instance.beside().map(|beside| {
             let there = self.find(beside.run());

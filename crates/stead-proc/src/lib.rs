@@ -4,41 +4,60 @@
 //! doc of the item says so, and callers never ask which system they are on. Nothing in here knows
 //! what a service or an instance is.
 
+mod ceilings;
+mod ended;
+mod news;
+mod spec;
+
 #[cfg(target_os = "linux")]
 #[path = "linux/mod.rs"]
 mod imp;
+#[cfg(windows)]
+#[path = "windows/mod.rs"]
+mod imp;
 
+pub use ceilings::{Ceilings, Hits, Keepable};
+pub use ended::Ended;
 pub use imp::account::{AccountError, account, is_root, own_uid};
-pub use imp::cgroup::{Ceilings, Cgroup, CgroupHome, Hits, Keepable, host_ends, keepable};
+pub use imp::cgroup::{Cgroup, CgroupHome, host_ends, keepable};
 pub use imp::crash::crash;
 pub use imp::detach::{
     open_files, open_files_ceiling, open_files_max, raise_open_files, reap, spawn_bare,
     spawn_detached,
 };
-pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
-pub use imp::handed::{handed_descriptors, notify};
-pub use imp::identity::{Process, boot_id, host_name, is_own_child, start_ms, start_ticks};
+pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, replace_link, set_mode};
+pub use imp::handle::{AsHandle, Handle, OwnedHandle};
+pub use imp::identity::{
+    Process, asked_by, boot_id, host_name, is_own_child, start_ms, start_ticks,
+};
 pub use imp::kernel_log::kernel_lines;
 pub use imp::local::{LocalListener, LocalStream};
-pub use imp::mapped::MappedFile;
 pub use imp::memory::{lean_memory, memory_total, trim_code, trim_memory, trim_stack};
 pub use imp::place::{
-    capability_bounds, may_execute, may_take_port, mode_lets_read, mode_lets_write,
+    capability_bounds, may_execute, may_take_port, mode_lets_read, mode_lets_write, parent_pid,
 };
-pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
-pub use imp::ready::{News, Readiness, Ready};
-pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
+pub use imp::poll::{Signals, Wakeup, Watched, boot_ms, random, wait};
+pub use imp::reaper::{any_child, become_subreaper, outlive_services, reap_all};
 pub use imp::sandbox::{Sandbox, SandboxError};
 pub use imp::sockets::{
-    NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, receive_with, session,
+    NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, session,
 };
-pub use imp::spawn::{
-    ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, find_program, spawn, spawn_call,
-};
-pub use imp::stream::{Moved, Pipe};
-pub use imp::tcp::{Done, TcpListening, TcpSocket};
+pub use imp::spawn::{ExecProgress, Held, find_program, spawn, spawn_call};
+pub use imp::stream::Pipe;
 pub use imp::tcp_owner::{Listener, holds_connection, listener_everywhere};
 pub use imp::tree::{ENTERED, Tree, kill_descendants, kill_tree, members, newest_marked};
-pub use imp::tube::Tube;
 pub use imp::upgrade::{become_program, carried_state, exec_with_state};
 pub use imp::usage::{Usage, usage};
+pub use news::{Fires, Moved, StreamEnds};
+pub use spec::{ExecFailed, SpawnError, SpawnSpec};
+
+/// What the front is made of, which has no twin yet.
+#[cfg(target_os = "linux")]
+pub use imp::{
+    handed::{handed_descriptors, notify},
+    mapped::MappedFile,
+    ready::{News, Readiness, Ready},
+    sockets::receive_with,
+    tcp::{Done, TcpListening, TcpSocket},
+    tube::Tube,
+};

@@ -21,6 +21,7 @@ fn a_process_with_more_than_one_thread_calls_nothing_in_another() {
         ends_with_us: true,
         out: told.as_fd(),
         err: told.as_fd(),
+        holds: [None; 2],
         cgroup: None,
         sandbox: None,
         sockets: &[],

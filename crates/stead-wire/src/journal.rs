@@ -333,4 +333,8 @@ pub struct Identity {
     pub pid: u32,
     /// Clock ticks from boot to the start of the process (`/proc/PID/stat`, field 22).
     pub start_ticks: u64,
+    /// Where pipes have no path: the numbers that the process has for both ends of its output, and
+    /// of its errors, reading end first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stream_ends: Vec<u64>,
 }

@@ -83,7 +83,7 @@ fn is_of_this_root(pid: u32, folder: &Path) -> bool {
         let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).contains(&instances)
     };
-    pid == std::os::unix::process::parent_id() || holds("environ") || holds("cmdline")
+    pid == stead_proc::parent_pid() || holds("environ") || holds("cmdline")
 }
 
 /// Capabilities that are asked for and that nobody here can have.

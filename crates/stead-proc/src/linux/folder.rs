@@ -86,6 +86,22 @@ pub fn own(path: &Path, account: &Account) -> io::Result<()> {
     std::os::unix::fs::lchown(path, Some(account.uid), Some(account.gid))
 }
 
+/// Turns a link: whoever follows it gets to the old place or the new one; says whether it led
+/// elsewhere.
+pub fn replace_link(place: &Path, to: &str) -> io::Result<bool> {
+    if fs::read_link(place).is_ok_and(|there| there == Path::new(to)) {
+        return Ok(false);
+    }
+    let temporary = place.with_extension("new");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => (),
+    }
+    std::os::unix::fs::symlink(to, &temporary)?;
+    fs::rename(&temporary, place)?;
+    Ok(true)
+}
+
 /// Sets the mode bits of a file or folder.
 pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))

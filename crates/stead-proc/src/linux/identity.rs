@@ -14,6 +14,7 @@ use stead_core::signal::Signal;
 
 use super::procfs;
 use super::signal::number;
+use crate::ended::Ended;
 
 /// What this machine calls itself; `local` where it does not say.
 pub fn host_name() -> String {
@@ -44,6 +45,11 @@ pub fn is_own_child(pid: u32) -> bool {
 /// When a process with this start time began, in milliseconds since boot.
 pub fn start_ms(start_ticks: u64) -> u64 {
     start_ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)
+}
+
+/// What a process sees that is sent this signal.
+pub fn asked_by(signal: Signal) -> String {
+    signal.to_string()
 }
 
 /// A hold on one process. While it is held, no other process can be taken for it.
@@ -122,9 +128,10 @@ impl Process {
     }
 
     /// How it ended, for a process that is not a child of ours: kernels from 6.15 on tell, once
-    /// somebody has reaped it. The raw wait status.
-    pub fn exit_status(&self) -> Option<i32> {
-        super::reaper::pidfd_exit_status(self.pidfd.as_fd())
+    /// somebody has reaped it.
+    pub fn ended(&self) -> Option<Ended> {
+        let status = super::reaper::pidfd_exit_status(self.pidfd.as_fd())?;
+        Some(Ended::from_status(self.pid, status))
     }
 }
 

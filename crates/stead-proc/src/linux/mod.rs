@@ -6,6 +6,7 @@ pub(crate) mod crash;
 pub(crate) mod detach;
 pub(crate) mod folder;
 pub(crate) mod handed;
+pub(crate) mod handle;
 pub(crate) mod identity;
 pub(crate) mod kernel_log;
 pub(crate) mod local;

@@ -66,6 +66,11 @@ pub fn may_take_port(port: u16) -> io::Result<()> {
     Ok(bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?)
 }
 
+/// The process that started this one.
+pub fn parent_pid() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
 /// The capabilities that processes of this one may ever have, one bit each.
 pub fn capability_bounds() -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::news::Fires;
+
 /// Waits until one of these is readable or the time is over; says which are, in the same order.
 pub fn wait(watched: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
     let mut fds: Vec<PollFd<'_>> =
@@ -50,15 +52,6 @@ impl AsFd for Wakeup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
-}
-
-/// A signal that a process is told of by reading.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Fires {
-    /// A child ended.
-    Child,
-    /// Somebody wants this process to end.
-    End,
 }
 
 /// The signals that are read instead of delivered.

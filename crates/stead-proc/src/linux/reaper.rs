@@ -6,20 +6,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::process::{WaitId, WaitIdOptions, WaitOptions, wait, waitid};
 
-/// How a process ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Ended {
-    pub pid: u32,
-    pub code: Option<i32>,
-    /// Without `SIG`.
-    pub signal: Option<String>,
-    pub signal_number: Option<i32>,
-    pub core_dumped: bool,
-}
+use crate::ended::Ended;
 
 impl Ended {
     /// Reads a wait status as the kernel gives it.
-    pub fn from_status(pid: u32, status: i32) -> Self {
+    pub(crate) fn from_status(pid: u32, status: i32) -> Self {
         let exited = libc::WIFEXITED(status);
         let signaled = libc::WIFSIGNALED(status);
         Self {
@@ -29,15 +20,6 @@ impl Ended {
             signal_number: signaled.then(|| libc::WTERMSIG(status)),
             core_dumped: signaled && libc::WCOREDUMP(status),
         }
-    }
-}
-
-impl Ended {
-    /// The exit code that a shell would give: that of the process, or 128 and its signal.
-    pub fn shell_code(&self) -> u8 {
-        const SIGNALLED: i32 = 128;
-        let code = self.code.or(self.signal_number.map(|number| SIGNALLED + number));
-        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
     }
 }
 

@@ -4,63 +4,16 @@
 //! it is and then opens the gate. If the caller dies in between, the pipe ends and so does the
 //! child: a process that nobody knows of never runs a program.
 
-use std::ffi::{CString, NulError, c_char};
+use std::ffi::{CString, c_char};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use stead_core::launch::Account;
 
 use super::identity::{self, Process};
 use super::sandbox::{RawSandbox, Sandbox};
-
-/// What to start.
-#[derive(Debug)]
-pub struct SpawnSpec<'a> {
-    /// Program and arguments. A program without `/` is looked up in the PATH of `env`.
-    pub argv: &'a [String],
-    pub directory: &'a str,
-    /// The whole environment.
-    pub env: &'a [(String, String)],
-    pub account: Option<&'a Account>,
-    pub umask: u16,
-    pub new_privileges: bool,
-    /// How many files each of its processes may hold open; `None`: as many as this one's own.
-    pub files: Option<u64>,
-    /// `None`: nothing to read.
-    pub stdin: Option<BorrowedFd<'a>>,
-    /// It is killed when the thread that makes it ends.
-    pub ends_with_us: bool,
-    pub out: BorrowedFd<'a>,
-    pub err: BorrowedFd<'a>,
-    /// The folder of the cgroup it begins in.
-    pub cgroup: Option<BorrowedFd<'a>>,
-    /// `None`: whatever its account may.
-    pub sandbox: Option<&'a Sandbox>,
-    /// Sockets that it finds from descriptor 3 on. Where `env` holds `LISTEN_PID`, its value
-    /// becomes the pid of the process.
-    pub sockets: &'a [BorrowedFd<'a>],
-}
-
-/// Why there is no process.
-#[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
-    #[error("could not make a process")]
-    Fork(#[source] io::Error),
-    #[error("the new process was gone before it could be identified")]
-    Lost,
-    #[error("`{program}` is in none of the folders of PATH ({path})")]
-    NotInPath { program: String, path: String },
-    #[error("an argument or variable holds a NUL byte")]
-    Nul(#[from] NulError),
-    #[error("could not make a pipe")]
-    Pipe(#[source] io::Error),
-    #[error("there is nothing to run")]
-    Empty,
-    #[error("a process with more than one thread calls nothing in another")]
-    Threads,
-}
+use crate::spec::{ExecFailed, SpawnError, SpawnSpec};
 
 /// A process that holds at its gate. Dropping this ends it.
 #[derive(Debug)]
@@ -80,6 +33,11 @@ impl Held {
         self.start_ticks
     }
 
+    /// What it holds of its streams, to be found there by another keeper: nothing that has a path.
+    pub fn stream_ends(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Takes hold of the process. It is our child, so nobody else can have its pid.
     pub fn hold(&self) -> io::Result<Process> {
         Process::of_child(self.pid, self.start_ticks)
@@ -96,14 +54,6 @@ impl Held {
 /// Tells whether the program has begun. Readable once it is known.
 #[derive(Debug)]
 pub struct ExecProgress(OwnedFd);
-
-/// Why a released process did not come to run its program.
-#[derive(Debug, thiserror::Error)]
-#[error("could not {step}")]
-pub struct ExecFailed {
-    pub step: &'static str,
-    pub source: io::Error,
-}
 
 impl ExecProgress {
     /// `None` while it is not known.

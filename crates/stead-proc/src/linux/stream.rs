@@ -6,11 +6,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee,
 };
+
+use crate::news::Moved;
+use crate::{Handle, OwnedHandle, StreamEnds};
 
 /// How much a pipe is asked to hold, so that a service can write on while its keeper is replaced.
 /// What the system grants may be less.
@@ -20,33 +23,37 @@ const PIPE_CAPACITY: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Pipe {
     fd: OwnedFd,
+    path: PathBuf,
     capacity: usize,
 }
 
-/// What one transfer did.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Moved {
-    /// Nothing was there.
-    Nothing,
-    Bytes(usize),
-}
-
 impl Pipe {
-    /// Opens a FIFO; see [`super::folder::open_fifo`].
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// Opens a FIFO; see [`super::folder::open_fifo`]. It is found by its path, whoever else has
+    /// let go of it, so that what a run holds of it is of no use here.
+    pub fn open(path: &Path, _held_by_run: Option<StreamEnds<'_>>) -> io::Result<Self> {
         let fd = super::folder::open_fifo(path)?;
         // Refused past the user's share of pipe memory; then the default has to do.
         let _ = fcntl_setpipe_size(&fd, PIPE_CAPACITY);
         let capacity = fcntl_getpipe_size(&fd)?;
-        Ok(Self { fd, capacity })
+        Ok(Self { fd, path: path.to_owned(), capacity })
     }
 
-    /// Opens the FIFO afresh for one run: an end of its own, since `O_NONBLOCK` belongs to the
-    /// open file and a service that sets it must not set it for its keeper.
-    pub fn open_for_run(path: &Path) -> io::Result<OwnedFd> {
+    /// Another hold on the same pipe, for another thread.
+    pub fn again(&self) -> io::Result<Self> {
+        Self::open(&self.path, None)
+    }
+
+    /// The end that one run writes to, and nobody else has: `O_NONBLOCK` belongs to the open file,
+    /// and a service that sets it must not set it for its keeper.
+    pub fn for_run(&self) -> io::Result<OwnedHandle> {
         let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
         let flags = flags | rustix::fs::OFlags::NOFOLLOW;
-        Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
+        Ok(rustix::fs::open(&self.path, flags, rustix::fs::Mode::empty())?)
+    }
+
+    /// What a run has to hold of it besides, so that it outlives its keeper: nothing.
+    pub fn to_be_held(&self) -> Option<Handle<'_>> {
+        None
     }
 
     /// Moves at most `len_max` bytes to the file at this offset.

@@ -290,7 +290,7 @@ fn records() -> Vec<Record> {
 }
 
 fn identity() -> Identity {
-    Identity { boot: "b".into(), pid: 7, start_ticks: 11 }
+    Identity { boot: "b".into(), pid: 7, start_ticks: 11, stream_ends: Vec::new() }
 }
 
 fn memory(rest: Rest) -> Memory {

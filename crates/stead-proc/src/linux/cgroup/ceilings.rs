@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::ceilings::{Ceilings, Hits, Keepable};
+
 /// What a cgroup can be asked to keep, as its controllers are called.
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", "io"];
 
@@ -12,39 +14,6 @@ const CPU_PERIOD_US: u64 = 100_000;
 
 /// The weight of a cgroup that nothing is said about.
 const IO_WEIGHT: u16 = 100;
-
-/// The ceilings of one cgroup; `None` is no ceiling.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Ceilings {
-    /// Bytes, swap included.
-    pub memory: Option<u64>,
-    /// Thousandths of a core.
-    pub cpu: Option<u32>,
-    /// Processes and threads.
-    pub processes: Option<u32>,
-    /// 1 to 10000.
-    pub io_weight: Option<u16>,
-}
-
-/// Which ceilings can be kept.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Keepable {
-    pub memory: bool,
-    pub cpu: bool,
-    pub processes: bool,
-    pub io_weight: bool,
-}
-
-/// How often a cgroup came up against its ceilings, since it was made.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Hits {
-    /// Times the kernel killed for want of memory.
-    pub out_of_memory: u64,
-    /// Processes or threads that were refused.
-    pub processes: u64,
-    /// Microseconds that were waited for CPU time.
-    pub throttled_us: u64,
-}
 
 impl Keepable {
     /// By the list of controllers in a cgroup's `cgroup.controllers` or `cgroup.subtree_control`.
@@ -57,26 +26,9 @@ impl Keepable {
             io_weight: has("io"),
         }
     }
-
-    /// The names of those among these ceilings that cannot be kept.
-    pub fn missing(&self, wanted: &Ceilings) -> Vec<&'static str> {
-        [
-            ("memory", wanted.memory.is_some() && !self.memory),
-            ("cpu", wanted.cpu.is_some() && !self.cpu),
-            ("processes", wanted.processes.is_some() && !self.processes),
-            ("io_weight", wanted.io_weight.is_some() && !self.io_weight),
-        ]
-        .into_iter()
-        .filter_map(|(name, is_missing)| is_missing.then_some(name))
-        .collect()
-    }
 }
 
 impl Ceilings {
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Holds a cgroup to these, as far as its controllers go; what had a ceiling and is to have
     /// none is freed.
     pub(super) fn apply(&self, folder: &Path) -> io::Result<()> {

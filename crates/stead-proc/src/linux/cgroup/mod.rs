@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-pub use self::ceilings::{Ceilings, Hits, Keepable};
 pub use self::scope::host_ends;
+use crate::ceilings::{Ceilings, Hits, Keepable};
 
 /// The folder below which an instance's runs have their cgroups.
 #[derive(Debug)]

@@ -1,0 +1,89 @@
+//! Folders with one owner, and what stands for FIFOs, links and modes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::OwnedHandle;
+use std::path::Path;
+
+use stead_core::launch::Account;
+use windows_sys::Win32::Foundation::ERROR_SHARING_VIOLATION;
+use windows_sys::Win32::Storage::FileSystem::FILE_SHARE_READ;
+
+/// The right to be the one process that works on a folder; the system takes it back at death.
+#[derive(Debug)]
+pub struct FolderLock {
+    file: File,
+}
+
+impl FolderLock {
+    /// Takes the lock; when another process has it, says which, as far as it has written that.
+    pub fn acquire(folder: &Path) -> io::Result<Result<Self, Option<u32>>> {
+        let path = folder.join("lock");
+        let mut options = OpenOptions::new();
+        // Who holds it lets others read it, and nobody write.
+        options.write(true).create(true).truncate(true).share_mode(FILE_SHARE_READ);
+        match options.open(&path) {
+            Ok(mut file) => {
+                // Only for people and messages: the lock itself is the truth.
+                let _ = writeln!(file, "{}", std::process::id());
+                Ok(Ok(Self { file }))
+            }
+            Err(error) if error.raw_os_error() == Some(ERROR_SHARING_VIOLATION as i32) => {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                Ok(Err(text.trim().parse().ok()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// No process becomes another here.
+    pub fn keep_through_exec(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The lock as a file, which holds it until it is closed.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    pub fn from_file(file: File) -> io::Result<Self> {
+        Ok(Self { file })
+    }
+}
+
+/// Pipes have no path here: nothing is to be made.
+pub fn make_fifo(_path: &Path, _account: Option<&Account>) -> io::Result<()> {
+    Ok(())
+}
+
+/// Runs hold their own pipes open; whoever asks for one gets nothing that does anything.
+pub fn open_fifo(_path: &Path) -> io::Result<OwnedHandle> {
+    Ok(File::open("NUL")?.into())
+}
+
+/// Files belong to whoever runs stead.
+pub fn own(_path: &Path, _account: &Account) -> io::Result<()> {
+    Ok(())
+}
+
+/// Files have no modes here; who may read them is inherited from their folder.
+pub fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Turns a link: whoever follows it gets to the old place or the new one; says whether it led
+/// elsewhere. Making links may take a right that only administrators have.
+pub fn replace_link(place: &Path, to: &str) -> io::Result<bool> {
+    if fs::read_link(place).is_ok_and(|there| there == Path::new(to)) {
+        return Ok(false);
+    }
+    let temporary = place.with_extension("new");
+    match fs::remove_dir(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => (),
+    }
+    std::os::windows::fs::symlink_dir(to, &temporary)?;
+    fs::rename(&temporary, place)?;
+    Ok(true)
+}

@@ -1,0 +1,58 @@
+//! A run's whole tree of processes, and its end: what its job holds.
+
+use std::io;
+
+use stead_core::signal::Signal;
+
+use super::cgroup::Cgroup;
+use super::identity::Process;
+
+/// Marks, in its environment, what was run in the place of a run.
+pub const ENTERED: &str = "STEAD_ENTERED=1";
+
+/// How a run's processes are known.
+#[derive(Debug)]
+pub struct Tree<'a> {
+    /// The job of the run. It says all; without it there is only the main process.
+    pub cgroup: Option<&'a Cgroup>,
+    /// The main process, alive or dead: pid and start time.
+    pub main: Option<(u32, u64)>,
+    /// `NAME=value`, in the environment of everything the run started. Not looked at here.
+    pub mark: &'a str,
+    /// There is no other run.
+    pub alone: bool,
+}
+
+/// Everything of it that is alive.
+pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {
+    let found: io::Result<Vec<_>> = match (tree.cgroup, tree.main) {
+        (Some(job), _) => job.pids()?.into_iter().map(Process::open_any).collect(),
+        (None, Some((pid, start_ticks))) => Ok(vec![Process::open(pid, start_ticks)?]),
+        (None, None) => Ok(Vec::new()),
+    };
+    Ok(found?.into_iter().flatten().collect())
+}
+
+/// A run that the journal does not name cannot be found here: its job is emptied before the next.
+pub fn newest_marked(_mark_prefix: &str) -> io::Result<Option<(u64, Process)>> {
+    Ok(None)
+}
+
+/// Ends the whole tree and says how many processes that were.
+pub fn kill_tree(tree: &Tree<'_>) -> io::Result<u32> {
+    if let Some(job) = tree.cgroup {
+        let count = u32::try_from(job.pids()?.len()).unwrap_or(u32::MAX);
+        job.kill()?;
+        return Ok(count);
+    }
+    let found = members(tree)?;
+    for process in &found {
+        process.signal(Signal::Kill)?;
+    }
+    Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
+}
+
+/// What this process has started to end with it does so by its job.
+pub fn kill_descendants() -> io::Result<u32> {
+    Ok(0)
+}

@@ -1,0 +1,74 @@
+//! What trees of processes use.
+
+#![expect(unsafe_code, reason = "what a process uses has no safe form")]
+
+use std::time::Duration;
+
+use windows_sys::Win32::Foundation::FILETIME;
+use windows_sys::Win32::System::ProcessStatus::{
+    K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS, PROCESS_MEMORY_COUNTERS_EX,
+};
+use windows_sys::Win32::System::Threading::GetProcessTimes;
+
+use super::identity::Process;
+use super::place::processes;
+use super::sys::raw;
+
+/// What one tree uses now.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// What its processes have committed of memory for themselves.
+    pub memory_bytes: u64,
+    /// Time on a CPU since the processes that live now began.
+    pub cpu: Duration,
+    pub processes: u32,
+}
+
+/// Adds up each of these processes with all its living descendants. `None` for a process that is
+/// gone. A descendant whose parents have died is not found.
+pub fn usage(pids: &[u32]) -> Vec<Option<Usage>> {
+    let all = processes();
+    let tree_usage = |pid: &u32| {
+        let mut sum = Usage::default();
+        let root = Process::open_any(*pid).ok().flatten()?;
+        let mut open = vec![root];
+        while let Some(process) = open.pop() {
+            sum.memory_bytes += memory_bytes(&process);
+            sum.cpu += cpu(&process);
+            sum.processes += 1;
+            let children = all.iter().filter(|it| it.parent == process.pid());
+            let children = children.filter_map(|it| Process::open_any(it.pid).ok().flatten());
+            // A pid may name a parent that ended long before: nothing begins before its parent.
+            open.extend(children.filter(|it| it.start_ticks() >= process.start_ticks()));
+        }
+        Some(sum)
+    };
+    pids.iter().map(tree_usage).collect()
+}
+
+fn memory_bytes(process: &Process) -> u64 {
+    let mut counters = PROCESS_MEMORY_COUNTERS_EX::default();
+    let len = size_of::<PROCESS_MEMORY_COUNTERS_EX>() as u32;
+    let into: *mut PROCESS_MEMORY_COUNTERS = (&raw mut counters).cast();
+    // SAFETY: the longer struct begins as the shorter one does, and its length is said.
+    match unsafe { K32GetProcessMemoryInfo(raw(&process.handle), into, len) } {
+        0 => 0,
+        _ => counters.PrivateUsage as u64,
+    }
+}
+
+fn cpu(process: &Process) -> Duration {
+    const TICK_NS: u64 = 100;
+    let [mut began, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
+    // SAFETY: all four are ours to write.
+    let answer = unsafe {
+        let process = raw(&process.handle);
+        GetProcessTimes(process, &raw mut began, &raw mut ended, &raw mut kernel, &raw mut user)
+    };
+    let ticks =
+        |time: FILETIME| u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime);
+    match answer {
+        0 => Duration::ZERO,
+        _ => Duration::from_nanos((ticks(kernel) + ticks(user)) * TICK_NS),
+    }
+}
