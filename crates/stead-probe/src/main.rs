@@ -3,15 +3,16 @@
 //! It depends on nothing but the standard library and knows nothing of stead, so that what it shows
 //! is what any service would.
 
-mod hostile;
 mod load;
-mod notify;
+mod os;
 mod serve;
 
 use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,13 @@ const USAGE: &str = "usage: stead-probe WHAT [ARGS]
   flood BYTES            numbered lines on stdout as fast as they go, then sleep
   mark FILE              append `pid` to FILE as the first thing, then sleep
   mark-exit FILE CODE    append `pid` to FILE, then exit with CODE
+  told FILE              append `told` to FILE when asked to end, then exit with 0
+  deaf                   do not end when asked to
+  say FILE [ARGS]..      write to FILE, a line each: the directory, `GREETING`, and the arguments
+  orphans FILE N         append `pid` to FILE; start a process that starts one with N - 1 and ends
   chain N TOKEN          start a process that does the same with N - 1, then sleep
   serve [OPTION=VALUE]..  answer HTTP; see serve.rs
-  hostile TRY..          try what no service should be able to do; see hostile.rs
+  hostile TRY..          try what no service should be able to do; see os/hostile.rs
   load OPTION=VALUE..     ask at a fixed rate until standard input ends; see load.rs
   sleep                  sleep";
 
@@ -44,8 +49,13 @@ fn main() -> ExitCode {
             return mark(file).map_or(ExitCode::FAILURE, |()| ExitCode::from(code));
         }
         ["chain", left, token] if number(left).is_some() => chain(number(left), token),
+        ["told", file] => told(file),
+        ["deaf"] => deaf(),
+        ["say", file, ref rest @ ..] => say(file, rest),
+        ["orphans", file, left] if number(left).is_some() => orphans(file, number(left)),
+        ["start", ref rest @ ..] => start(rest),
         ["serve", ref options @ ..] => serve::serve(options),
-        ["hostile", ref tries @ ..] => hostile::try_all(tries),
+        ["hostile", ref tries @ ..] => os::hostile::try_all(tries),
         ["load", ref options @ ..] => load::load(options),
         ["sleep"] => sleep(),
         _ => {
@@ -62,7 +72,7 @@ fn lines(rate: Option<u64>, count: Option<u64>) -> io::Result<()> {
     let rate = rate.unwrap_or(1).max(1);
     let count = count.unwrap_or(u64::MAX);
     let began = Instant::now();
-    let (mut out, mut err) = (unbuffered("/dev/stdout")?, unbuffered("/dev/stderr")?);
+    let [mut out, mut err] = os::streams()?;
     let mut written = 0;
     while written < count {
         let due = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX) * rate / 1_000_000;
@@ -76,16 +86,11 @@ fn lines(rate: Option<u64>, count: Option<u64>) -> io::Result<()> {
     sleep()
 }
 
-/// Opening `/dev/stdout` again is what shells and many services do; std would buffer by line.
-fn unbuffered(path: &str) -> io::Result<std::fs::File> {
-    OpenOptions::new().write(true).open(path)
-}
-
 fn flood(bytes: Option<u64>) -> io::Result<()> {
     /// Lines written at once.
     const BATCH: u64 = 1000;
     let bytes = bytes.unwrap_or(0);
-    let mut out = unbuffered("/dev/stdout")?;
+    let [mut out, _] = os::streams()?;
     let mut written = 0;
     let mut line = 0_u64;
     while written < bytes {
@@ -112,6 +117,49 @@ fn chain(left: Option<u64>, token: &str) -> io::Result<()> {
         command.args(["chain", &next, token]).stdin(Stdio::null()).spawn()?;
     }
     sleep()
+}
+
+/// Ends well once it is asked to.
+fn told(file: &str) -> io::Result<()> {
+    let is_told = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(os::END, Arc::clone(&is_told))?;
+    writeln!(io::stdout(), "waits to be told")?;
+    while !is_told.load(Ordering::Relaxed) {
+        thread::sleep(PACE);
+    }
+    OpenOptions::new().append(true).create(true).open(file)?.write_all(b"told\n")
+}
+
+fn deaf() -> io::Result<()> {
+    signal_hook::flag::register(os::END, Arc::default())?;
+    writeln!(io::stdout(), "does not listen")?;
+    sleep()
+}
+
+fn say(file: &str, rest: &[&str]) -> io::Result<()> {
+    let directory = env::current_dir()?.display().to_string();
+    let mut lines = vec![directory, env::var("GREETING").unwrap_or_default()];
+    lines.extend(rest.iter().map(|arg| (*arg).to_owned()));
+    writeln!(io::stdout(), "{}", lines.join(" "))?;
+    std::fs::write(file, lines.join("\n"))?;
+    sleep()
+}
+
+/// Each of them has lost its parent: nothing but where it came from tells whose it is.
+fn orphans(file: &str, left: Option<u64>) -> io::Result<()> {
+    mark(file)?;
+    let left = left.unwrap_or(0);
+    if left > 0 {
+        let next = (left - 1).to_string();
+        let mut between = Command::new(env::current_exe()?);
+        between.args(["start", "orphans", file, &next]).stdin(Stdio::null());
+        between.spawn()?.wait()?;
+    }
+    sleep()
+}
+
+fn start(rest: &[&str]) -> io::Result<()> {
+    Command::new(env::current_exe()?).args(rest).stdin(Stdio::null()).spawn().map(drop)
 }
 
 fn sleep() -> ! {

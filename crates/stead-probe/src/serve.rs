@@ -11,16 +11,14 @@
 //!
 //! `GET /healthz` tells whether it is ready; any other path is answered with the pid and the text.
 
-use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::notify::notify;
+use crate::os::{self, notify};
 
 /// How often the server looks for connections and for its end.
 const LOOK_EVERY: Duration = Duration::from_micros(300);
@@ -72,7 +70,7 @@ impl Server {
 
 pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stopping))?;
+    signal_hook::flag::register(os::END, Arc::clone(&stopping))?;
     let server = Arc::new(Server {
         began: Instant::now(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
@@ -82,7 +80,7 @@ pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
     });
     let told_to_read = Arc::new(AtomicBool::new(false));
     if server.text("reads").is_some() {
-        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&told_to_read))?;
+        signal_hook::flag::register(os::READ_AGAIN, Arc::clone(&told_to_read))?;
         server.read_again()?;
     }
     go_wrong(&server);
@@ -167,16 +165,7 @@ fn listener(server: &Server) -> io::Result<TcpListener> {
         let address = if server.has("public") { "0.0.0.0" } else { "127.0.0.1" };
         return TcpListener::bind((address, u16::try_from(port).unwrap_or(0)));
     }
-    let own = std::process::id().to_string();
-    let is_ours = env::var("LISTEN_PID").is_ok_and(|pid| pid == own);
-    if !is_ours || env::var("LISTEN_FDS").is_err() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "no socket was handed over"));
-    }
-    #[expect(unsafe_code, reason = "a descriptor that came through exec has no owner yet")]
-    // SAFETY: LISTEN_FDS says that descriptor 3 is a socket for this process, and nothing has
-    // taken it.
-    let socket = unsafe { OwnedFd::from_raw_fd(3) };
-    Ok(TcpListener::from(socket))
+    os::handed_listener()
 }
 
 /// Answers one request after the other, until the client has no more, or the server ends: then the

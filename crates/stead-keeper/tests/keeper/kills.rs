@@ -9,7 +9,8 @@ use stead_core::signal::Signal;
 use stead_wire::journal::{Event, Stream};
 use stead_wire::keeper::Request;
 
-use crate::rig::{Rig, alive_with, born, eventually, is_alive, keeper, kill_with, probe};
+use crate::found::{alive_with, kill_with};
+use crate::rig::{Rig, born, eventually, is_alive, keeper, probe};
 
 /// Numbered lines a second, on each of the two streams.
 const RATE: u64 = 25_000;

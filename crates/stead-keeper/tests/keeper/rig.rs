@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +14,7 @@ use stead_core::plan::{LogLimits, Restart, Spec, Stop, StopHow, Umask, When};
 use stead_core::signal::Signal;
 use stead_core::template::{Places, Template};
 use stead_core::units::Bytes;
+use stead_proc::{AsHandle as _, LocalStream};
 use stead_wire::frame::{Framed, decode_all};
 use stead_wire::journal::{Event, Record, Stream};
 use stead_wire::keeper::{Reply, Report, Request};
@@ -48,7 +47,7 @@ impl Rig {
         for stream in Stream::ALL {
             stead_proc::make_fifo(&folder.join(stream.as_str()), None).unwrap();
         }
-        let path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned();
+        let path = std::env::var("PATH").unwrap_or_default();
         let mut spec = Spec::of(argv.iter().map(|arg| Template::literal(arg)).collect());
         spec.restart = Restart {
             when: When::Always,
@@ -136,12 +135,11 @@ impl Rig {
     }
 
     /// A new connection, past its hello; `None` while no keeper listens.
-    fn connect(&self) -> Option<(BufReader<UnixStream>, Report)> {
-        let stream = UnixStream::connect(self.folder.join("keeper.sock")).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut reader = BufReader::new(stream);
-        match read(&mut reader)? {
-            Reply::Report(report) => Some((reader, *report)),
+    fn connect(&self) -> Option<(Line, Report)> {
+        let stream = LocalStream::connect(&self.folder.join("keeper.sock")).ok()?;
+        let mut line = Line { stream, unread: Vec::new() };
+        match line.read()? {
+            Reply::Report(report) => Some((line, *report)),
             Reply::Done | Reply::Refused { .. } | Reply::Sockets { .. } => None,
         }
     }
@@ -168,12 +166,12 @@ impl Rig {
 
     /// Asks the keeper for something; says how it was refused.
     pub(crate) fn ask(&self, request: &Request) -> Result<(), String> {
-        let (mut reader, _) = eventually(|| self.connect()).expect("a keeper listens");
-        let mut line = serde_json::to_vec(request).unwrap();
-        line.push(b'\n');
-        reader.get_mut().write_all(&line).unwrap();
+        let (mut line, _) = eventually(|| self.connect()).expect("a keeper listens");
+        let mut bytes = serde_json::to_vec(request).unwrap();
+        bytes.push(b'\n');
+        line.stream.send(&bytes).unwrap();
         loop {
-            match read(&mut reader) {
+            match line.read() {
                 Some(Reply::Done) | None => return Ok(()),
                 Some(Reply::Refused { why }) => return Err(why),
                 Some(Reply::Report(_) | Reply::Sockets { .. }) => (),
@@ -245,10 +243,32 @@ impl Drop for Rig {
     }
 }
 
-fn read(reader: &mut BufReader<UnixStream>) -> Option<Reply> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|len| *len > 0)?;
-    Some(serde_json::from_str(&line).unwrap())
+/// A connection to a keeper.
+struct Line {
+    stream: LocalStream,
+    unread: Vec<u8>,
+}
+
+impl Line {
+    /// The next thing that it says; `None` at its end.
+    fn read(&mut self) -> Option<Reply> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk).ok()? {
+                Some(0) => return None,
+                Some(len) => self.unread.extend_from_slice(&chunk[..len]),
+                None => {
+                    let left = deadline.checked_duration_since(Instant::now())?;
+                    stead_proc::wait(&[self.stream.as_handle()], Some(left)).unwrap();
+                }
+            }
+        }
+    }
 }
 
 /// Tries until there is something, for as long as [`PATIENCE`].
@@ -278,6 +298,7 @@ pub(crate) fn probe() -> String {
     }
     let own = std::env::current_exe().unwrap();
     let beside = own.parent().and_then(Path::parent).unwrap().join("stead-probe");
+    let beside = beside.with_extension(std::env::consts::EXE_EXTENSION);
     assert!(beside.exists(), "`{}` is missing; try `cargo build -p stead-probe`", beside.display());
     beside.to_str().unwrap().to_owned()
 }
@@ -291,29 +312,4 @@ pub(crate) fn is_alive((pid, start_ticks): (u32, u64)) -> bool {
 /// The pid of a living process with its start time.
 pub(crate) fn born(pid: u32) -> (u32, u64) {
     (pid, stead_proc::start_ticks(pid).unwrap().expect("it lives"))
-}
-
-/// Every living process with this text in its command line.
-pub(crate) fn alive_with(text: &str) -> Vec<stead_proc::Process> {
-    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        entry.unwrap().file_name().to_str().and_then(|name| name.parse::<u32>().ok())
-    });
-    let has_text = |pid: &u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.windows(text.len()).any(|window| window == text.as_bytes())
-    };
-    let held = pids.filter_map(|pid| stead_proc::Process::open_any(pid).unwrap());
-    held.filter(|process| has_text(&process.pid())).collect()
-}
-
-/// Kills every living process with this text in its command line, until there is none.
-pub(crate) fn kill_with(text: &str) {
-    let gone = eventually(|| {
-        let found = alive_with(text);
-        for process in &found {
-            process.signal(Signal::Kill).unwrap();
-        }
-        found.is_empty().then_some(())
-    });
-    gone.expect("killed processes end");
 }

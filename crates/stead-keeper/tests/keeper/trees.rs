@@ -3,7 +3,8 @@
 use stead_core::machine::{Goal, PhaseName};
 use stead_wire::keeper::Request;
 
-use crate::rig::{Rig, alive_with, eventually, kill_with, probe};
+use crate::found::{alive_with, kill_with};
+use crate::rig::{Rig, eventually, probe};
 
 /// Ways in which processes get out of sight. `TOKEN` stands for an argument nobody else has;
 /// `PROBE` for the probe; the number is how many processes with the token there will be.

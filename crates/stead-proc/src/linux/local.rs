@@ -1,11 +1,11 @@
 //! A socket that only this host can reach, named by a path.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{Mode, OFlags, fchmod};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
@@ -52,6 +52,21 @@ impl LocalListener {
 }
 
 impl LocalStream {
+    /// Connects to whoever listens at a path, however long it is.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        // By way of its open folder: the name of a socket has 107 bytes.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+        let near = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
+        let stream = UnixStream::connect(near.join(name))?;
+        stream.set_nonblocking(true)?;
+        Ok(Self(stream))
+    }
+
     /// What has come: `None` when there is nothing now, no bytes at the end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.0.read(buffer) {

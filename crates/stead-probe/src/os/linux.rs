@@ -1,0 +1,47 @@
+//! How a service on Linux is spoken to, and speaks.
+
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// The signal that asks for the end.
+pub(crate) const END: i32 = signal_hook::consts::SIGTERM;
+
+/// The signal that asks to read again what was read.
+pub(crate) const READ_AGAIN: i32 = signal_hook::consts::SIGHUP;
+
+/// Says this to whoever listens at `NOTIFY_SOCKET`; nothing when nobody does.
+pub(crate) fn notify(message: &str) -> io::Result<()> {
+    let Ok(address) = env::var("NOTIFY_SOCKET") else { return Ok(()) };
+    let socket = UnixDatagram::unbound()?;
+    let address = match address.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&address)?,
+    };
+    socket.send_to_addr(message.as_bytes(), &address)?;
+    Ok(())
+}
+
+/// Both streams without a buffer. Opening `/dev/stdout` again is what shells and many services do.
+pub(crate) fn streams() -> io::Result<[File; 2]> {
+    let open = |path| OpenOptions::new().write(true).open(path);
+    Ok([open("/dev/stdout")?, open("/dev/stderr")?])
+}
+
+/// The first socket that this process was handed.
+pub(crate) fn handed_listener() -> io::Result<TcpListener> {
+    let own = std::process::id().to_string();
+    let is_ours = env::var("LISTEN_PID").is_ok_and(|pid| pid == own);
+    if !is_ours || env::var("LISTEN_FDS").is_err() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "no socket was handed over"));
+    }
+    #[expect(unsafe_code, reason = "a descriptor that came through exec has no owner yet")]
+    // SAFETY: LISTEN_FDS says that descriptor 3 is a socket for this process, and nothing has
+    // taken it.
+    let socket = unsafe { OwnedFd::from_raw_fd(3) };
+    Ok(TcpListener::from(socket))
+}
