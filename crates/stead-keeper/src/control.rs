@@ -30,9 +30,9 @@ struct Connection {
 pub(crate) struct Asker(u64);
 
 impl Control {
-    /// Listens in the working directory, so that no path is too long.
-    pub(crate) fn listen() -> io::Result<Self> {
-        let listener = LocalListener::bind(Path::new("keeper.sock"))?;
+    /// Listens in the instance's folder.
+    pub(crate) fn listen(folder: &Path) -> io::Result<Self> {
+        let listener = LocalListener::bind(&folder.join("keeper.sock"))?;
         Ok(Self { listener, connections: Vec::new(), next: 0 })
     }
 

@@ -36,7 +36,7 @@ pub(crate) enum EnterError {
 
 /// Runs it to its end and says its exit code.
 pub(crate) fn enter(options: &Options, entered: &Entered) -> Result<u8, EnterError> {
-    let folder = options.folder.canonicalize();
+    let folder = stead_proc::one_path(&options.folder);
     let folder =
         folder.map_err(|source| KeepError::Folder { folder: options.folder.clone(), source })?;
     let bytes = std::fs::read(folder.join("spec.json")).map_err(KeepError::ReadSpec)?;

@@ -111,16 +111,14 @@ pub(crate) enum Ending {
 pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
     stead_proc::lean_memory();
     let at = |step| move |source| KeepError::Start { step, source };
-    let folder = options.folder.canonicalize();
+    let folder = stead_proc::one_path(&options.folder);
     let folder =
         folder.map_err(|source| KeepError::Folder { folder: options.folder.clone(), source })?;
-    let entered = std::env::set_current_dir(&folder);
-    entered.map_err(|source| KeepError::Folder { folder: folder.clone(), source })?;
     let signals = Signals::take_over().map_err(at("take over signals"))?;
     let lock = take_lock(&folder)?;
     stead_proc::become_subreaper().map_err(at("become the reaper of its tree"))?;
     stead_proc::outlive_services();
-    let bytes = std::fs::read("spec.json").map_err(KeepError::ReadSpec)?;
+    let bytes = std::fs::read(folder.join("spec.json")).map_err(KeepError::ReadSpec)?;
     let launch: Launch = file::decode(LAUNCH_FORMAT, &bytes).map_err(KeepError::Spec)?;
     let (journal, remembered) = JournalFile::open(&folder).map_err(at("open its journal"))?;
     let home = match options.no_cgroup {
@@ -139,7 +137,7 @@ pub(crate) fn keep(options: Options) -> Result<(), KeepError> {
     // Not on the stack, of which each caller would keep a copy.
     let mut keeper = Box::new(Keeper {
         disk: disk.map_err(at("start its disk thread"))?,
-        control: Control::listen().map_err(at("listen at keeper.sock"))?,
+        control: Control::listen(&folder).map_err(at("listen at keeper.sock"))?,
         told: Told::from_memory(memory),
         instance: recovered.instance,
         next: None,

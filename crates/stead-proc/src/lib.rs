@@ -25,7 +25,7 @@ pub use imp::detach::{
     open_files, open_files_ceiling, open_files_max, raise_open_files, reap, spawn_bare,
     spawn_detached,
 };
-pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, replace_link, set_mode};
+pub use imp::folder::{FolderLock, make_fifo, one_path, open_fifo, own, replace_link, set_mode};
 pub use imp::handle::{AsHandle, Handle, OwnedHandle};
 pub use imp::identity::{
     Process, asked_by, boot_id, host_name, is_own_child, start_ms, start_ticks,

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use stead_core::launch::Account;
@@ -59,6 +59,11 @@ impl FolderLock {
         rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::CLOEXEC)?;
         Ok(Self { file })
     }
+}
+
+/// The one path that a folder has, by whatever path it was named.
+pub fn one_path(folder: &Path) -> io::Result<PathBuf> {
+    folder.canonicalize()
 }
 
 /// Makes a FIFO that only this account can open; one that is there already is kept.

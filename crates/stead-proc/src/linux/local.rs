@@ -1,9 +1,9 @@
 //! A socket that only this host can reach, named by a path.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, fchmod};
 use rustix::net::{
@@ -21,10 +21,22 @@ pub struct LocalListener(UnixListener);
 #[derive(Debug)]
 pub struct LocalStream(UnixStream);
 
+/// A way to a socket by way of its open folder, while that is held: the name of one has 107 bytes.
+fn near(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    let near = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    Ok((folder, near))
+}
+
 impl LocalListener {
-    /// Listens at a path, in place of whatever dead socket is there. The path may have 107 bytes:
-    /// a name relative to the working directory is the way around that.
+    /// Listens at a path, however long it is, in place of whatever dead socket is there.
     pub fn bind(path: &Path) -> io::Result<Self> {
+        let (_folder, near) = near(path)?;
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => (),
@@ -33,7 +45,7 @@ impl LocalListener {
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         // The name gets the mode of its socket: there is no moment at which others could connect.
         fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-        bind(&socket, &SocketAddrUnix::new(path)?)?;
+        bind(&socket, &SocketAddrUnix::new(&near)?)?;
         listen(&socket, BACKLOG)?;
         Ok(Self(UnixListener::from(socket)))
     }
@@ -54,15 +66,8 @@ impl LocalListener {
 impl LocalStream {
     /// Connects to whoever listens at a path, however long it is.
     pub fn connect(path: &Path) -> io::Result<Self> {
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        // By way of its open folder: the name of a socket has 107 bytes.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
-        let near = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
-        let stream = UnixStream::connect(near.join(name))?;
+        let (_folder, near) = near(path)?;
+        let stream = UnixStream::connect(near)?;
         stream.set_nonblocking(true)?;
         Ok(Self(stream))
     }

@@ -5,7 +5,6 @@
 
 #![expect(unsafe_code, reason = "jobs have no safe form")]
 
-use std::fs;
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
@@ -26,6 +25,7 @@ use windows_sys::Win32::System::JobObjects::{
     TerminateJobObject,
 };
 
+use super::folder::one_path;
 use super::identity::KILLED;
 use super::sys::{check, made, raw, wide};
 use crate::ceilings::{Ceilings, Hits, Keepable};
@@ -55,7 +55,7 @@ pub struct Cgroup {
 impl CgroupHome {
     /// By the owner's folder, wherever it is called from.
     pub fn make(owner: &Path) -> io::Result<Self> {
-        let owner = fs::canonicalize(owner)?;
+        let owner = one_path(owner)?;
         Ok(Self { prefix: format!("Global\\stead-{:016x}", hash(&owner)) })
     }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::OwnedHandle;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use stead_core::launch::Account;
 use windows_sys::Win32::Foundation::ERROR_SHARING_VIOLATION;
@@ -50,6 +50,16 @@ impl FolderLock {
     pub fn from_file(file: File) -> io::Result<Self> {
         Ok(Self { file })
     }
+}
+
+/// The one path that a folder has, as long as it is named by no link: programs do not understand
+/// what the system itself says of a path.
+pub fn one_path(folder: &Path) -> io::Result<PathBuf> {
+    let whole = std::path::absolute(folder)?;
+    if !whole.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(whole)
 }
 
 /// Pipes have no path here: nothing is to be made.

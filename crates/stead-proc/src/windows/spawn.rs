@@ -26,7 +26,7 @@ use windows_sys::Win32::System::Threading::{
 
 use super::cgroup::Cgroup;
 use super::identity::{KILLED, Process};
-use super::sys::{Event, check, duplicate_into, made, raw, wide};
+use super::sys::{Event, check, duplicate_into, long, made, raw, short, wide};
 use crate::spec::{ExecFailed, SpawnError, SpawnSpec};
 
 /// What a main process may do with its own job: keep its name.
@@ -165,9 +165,16 @@ fn make(spec: &SpawnSpec<'_>, job: Option<OwnedHandle>) -> Result<Held, SpawnErr
     let path = variable(spec.env, "PATH").unwrap_or("");
     let program = find_program(first, path)?;
     let program = Path::new(spec.directory).join(program);
-    let program = wide(with_extension(program)).map_err(SpawnError::Fork)?;
+    let program = with_extension(program);
+    if !program.is_file() {
+        return Err(SpawnError::Fork(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no file `{}`", program.display()),
+        )));
+    }
+    let program = long(&program).map_err(SpawnError::Fork)?;
     let mut line = command_line(spec.argv).map_err(SpawnError::Fork)?;
-    let directory = wide(spec.directory).map_err(SpawnError::Fork)?;
+    let directory = short(Path::new(spec.directory)).map_err(SpawnError::Fork)?;
     let env = environment(spec.env).map_err(SpawnError::Fork)?;
     let null = std::fs::File::open("NUL").map_err(SpawnError::Pipe)?;
     let stdin = spec.stdin.unwrap_or(null.as_handle());

@@ -2,10 +2,11 @@
 
 #![expect(unsafe_code, reason = "handles are numbers until somebody owns them")]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+use std::path::Path;
 use std::ptr;
 
 use windows_sys::Win32::Foundation::{
@@ -15,6 +16,7 @@ use windows_sys::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
 };
 use windows_sys::Win32::Security::{PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES};
+use windows_sys::Win32::Storage::FileSystem::GetShortPathNameW;
 use windows_sys::Win32::System::Threading::{
     CreateEventW, GetCurrentProcess, ResetEvent, SetEvent, WaitForSingleObject,
 };
@@ -49,6 +51,43 @@ pub(crate) fn wide(text: impl AsRef<OsStr>) -> io::Result<Vec<u16>> {
     }
     units.push(0);
     Ok(units)
+}
+
+/// Paths longer than this are taken only in a form of their own.
+const PATH_LEN_MAX: usize = 248;
+
+/// A path as the system takes it, however long it is.
+pub(crate) fn long(path: &Path) -> io::Result<Vec<u16>> {
+    let whole = std::path::absolute(path)?;
+    if whole.as_os_str().encode_wide().count() < PATH_LEN_MAX {
+        return wide(whole);
+    }
+    let mut verbatim = OsString::from(r"\\?\");
+    verbatim.push(whole);
+    wide(verbatim)
+}
+
+/// A directory that a program is to begin in: its short name, where its own is too long for that.
+pub(crate) fn short(directory: &Path) -> io::Result<Vec<u16>> {
+    let own = wide(directory)?;
+    if own.len() < PATH_LEN_MAX {
+        return Ok(own);
+    }
+    let verbatim = long(directory)?;
+    let mut name = vec![0_u16; verbatim.len()];
+    // SAFETY: the path ends with a zero, and the buffer has so much room.
+    let len = unsafe {
+        GetShortPathNameW(verbatim.as_ptr(), name.as_mut_ptr(), name.len() as u32) as usize
+    };
+    if len == 0 || len >= name.len() {
+        // It may still be taken; if not, the error is that of the start.
+        return Ok(own);
+    }
+    name.truncate(len);
+    let prefix: Vec<u16> = r"\\?\".encode_utf16().collect();
+    let mut name: Vec<u16> = name.strip_prefix(prefix.as_slice()).unwrap_or(&name).to_vec();
+    name.push(0);
+    Ok(name)
 }
 
 /// A duplicate of a handle in a process, as the number it has there.
