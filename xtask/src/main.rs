@@ -12,6 +12,7 @@ mod run;
 mod say;
 mod test;
 mod tidy;
+mod windows;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ enum Chore {
     Schema(generated::Freshness),
     /// Install what the tests need, build what they start, and run them
     Test(test::Test),
+    /// Build and lint what is shipped for Windows, and run it under Wine
+    #[command(subcommand)]
+    Windows(windows::Windows),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +69,6 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Run(run) => run::run(&run),
         Chore::Schema(freshness) => generated::SCHEMA.refresh(freshness),
         Chore::Test(test) => test::run(&test),
+        Chore::Windows(windows) => windows::run(&windows),
     }
 }

@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{process, say};
 
-/// A package, the program that proves it is there, and why it is wanted.
+/// A package, the program (or a file by its full path) that proves it is there, and why it is
+/// wanted.
 pub(crate) struct Package {
     pub(crate) name: &'static str,
     pub(crate) program: &'static str,
@@ -23,8 +24,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Makes the packages present as far as this user may. What stays missing is said, not an error:
 /// the tests that need it say SKIPPED.
 pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
-    let missing: Vec<_> =
-        packages.iter().filter(|package| process::find(package.program).is_none()).collect();
+    let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
     }
@@ -39,6 +39,20 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
     let _policy = NoDaemons::begin()?;
     process::run(apt().arg("update"))?;
     process::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(names))
+}
+
+/// Makes the packages present, or fails: without them there is nothing to do.
+pub(crate) fn require(packages: &[Package]) -> Result<()> {
+    ensure(packages)?;
+    let missing: Vec<_> = missing(packages).iter().map(|package| package.name).collect();
+    if !missing.is_empty() {
+        bail!("what is wanted is not installed: {}", missing.join(", "));
+    }
+    Ok(())
+}
+
+fn missing(packages: &[Package]) -> Vec<&Package> {
+    packages.iter().filter(|package| process::find(package.program).is_none()).collect()
 }
 
 fn apt() -> Command {

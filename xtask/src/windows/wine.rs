@@ -1,0 +1,192 @@
+//! Windows programs under Wine, in a prefix of the workspace's own.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::toolchain::{self, MINGW};
+use crate::packages::{self, Package};
+use crate::{process, say, workspace};
+
+const WINE: &str = "/usr/lib/wine/wine64";
+const SERVER: &str = "/usr/lib/wine/wineserver";
+const PACKAGE: Package = Package { name: "wine64", program: WINE, reason: "runs Windows programs" };
+
+/// For so long a server that nobody ends outlives the last program: what is killed here leaves
+/// nothing behind for good, and a program that follows another finds Windows running.
+const LINGER_SECONDS: u32 = 60;
+
+/// The file that is written last into a prefix.
+const WHOLE: &str = "whole";
+
+/// The part of Windows that Wine 8 lacks, from the prefix and from the workspace.
+const PRNG: &str = "drive_c/windows/system32/bcryptprimitives.dll";
+const PRNG_SOURCE: &str = "xtask/src/windows/bcryptprimitives.c";
+
+/// What Wine brings and is not to start: the first writes menus into the user's home, the second
+/// stands between a crash and its exit code, the others are asked for in a window.
+const OVERRIDES: &str = "winemenubuilder.exe,winedbg.exe,mscoree,mshtml=d";
+
+/// Where Wine would find a screen.
+const SCREENS: [&str; 2] = ["DISPLAY", "WAYLAND_DISPLAY"];
+
+/// A Windows that is running until this is dropped.
+pub(super) struct Prefix {
+    folder: PathBuf,
+    /// Held as long as this lives: whoever ends the server ends all programs of the prefix.
+    _lock: File,
+}
+
+impl Prefix {
+    /// Makes the prefix if there is none, and starts its server.
+    pub(super) fn open() -> Result<Self> {
+        packages::require(&[MINGW, PACKAGE])?;
+        let above = toolchain::folder()?;
+        workspace::make(&above)?;
+        let prefix = Self { folder: above.join("wine"), _lock: lock(&above.join("wine.lock"))? };
+        // What was killed may have left programs behind.
+        prefix.end()?;
+        if remove_half_made(&prefix.folder)? {
+            prefix.make()?;
+        }
+        prefix.start()?;
+        Ok(prefix)
+    }
+
+    /// A command that runs a Windows program. Paths are this machine's; the exit code is the
+    /// program's, its lowest eight bits.
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = command(WINE, &self.folder);
+        command.arg(program);
+        command
+    }
+
+    fn make(&self) -> Result<()> {
+        say::progress("Wine makes a prefix, which takes some seconds and 700 MB");
+        workspace::make(&self.folder)?;
+        self.boot()?;
+        // What it has configured is on the disk only when it has ended.
+        self.end()?;
+        let prng = self.folder.join(PRNG);
+        if !prng.exists() {
+            let mut build = Command::new(MINGW.program);
+            build.args(["-shared", "-O2", "-s", "-o"]).arg(prng);
+            process::run(build.arg(workspace::root().join(PRNG_SOURCE)).arg("-ladvapi32"))?;
+        }
+        fs::write(self.folder.join(WHOLE), "").context("cannot mark the prefix as whole")
+    }
+
+    fn start(&self) -> Result<()> {
+        let linger = format!("-p{LINGER_SECONDS}");
+        process::run(silent(command(SERVER, &self.folder).arg(linger)))?;
+        self.boot()
+    }
+
+    /// Starts the services of Windows. They keep the streams of the program that starts them:
+    /// whoever reads those of a later program would wait for the end of the services.
+    fn boot(&self) -> Result<()> {
+        process::run(silent(command(WINE, &self.folder).args(["wineboot", "--init"])))
+    }
+
+    /// Ends all programs of this prefix, and its server. Those of others go on.
+    fn end(&self) -> Result<()> {
+        if !self.folder.exists() {
+            return Ok(());
+        }
+        // That there was no server is told by a failure.
+        let ended = silent(command(SERVER, &self.folder).arg("-k")).status();
+        ended.with_context(|| format!("cannot start `{SERVER}`")).map(drop)
+    }
+}
+
+impl Drop for Prefix {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            say::progress(format_args!("Wine goes on for {LINGER_SECONDS} s: {error}"));
+        }
+    }
+}
+
+/// Fails where another holds the prefix.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another `cargo xtask windows` uses Wine; let it end")
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+/// Says whether the prefix is to be made; what an interrupted run has left of it goes away.
+fn remove_half_made(folder: &Path) -> Result<bool> {
+    if folder.join(WHOLE).exists() {
+        return Ok(false);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(true)
+}
+
+/// One of Wine's own programs, in this prefix.
+fn command(program: &str, prefix: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env("WINEPREFIX", prefix).env("WINEDEBUG", "-all");
+    command.env("WINEARCH", "win64").env("WINEDLLOVERRIDES", OVERRIDES);
+    for name in SCREENS {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn silent(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_without_its_mark_is_made_anew_and_a_whole_one_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder can be made").path().join("wine");
+        assert!(remove_half_made(&folder).expect("nothing is in the way"));
+
+        fs::create_dir_all(folder.join("drive_c")).expect("a folder can be made");
+        assert!(remove_half_made(&folder).expect("it can be removed"));
+        assert!(!folder.exists());
+
+        fs::create_dir_all(&folder).expect("a folder can be made");
+        fs::write(folder.join(WHOLE), "").expect("a file can be written");
+        assert!(!remove_half_made(&folder).expect("it is only looked at"));
+        assert!(folder.exists());
+    }
+
+    #[test]
+    fn a_prefix_is_held_by_one_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("lock");
+        let held = lock(&path).expect("nobody holds it");
+        assert!(lock(&path).is_err());
+        drop(held);
+        assert!(lock(&path).is_ok());
+    }
+
+    #[test]
+    fn programs_see_their_own_prefix_and_no_screen() {
+        let command = command(WINE, Path::new("prefix"));
+        let env: Vec<_> = command.get_envs().collect();
+        assert!(env.contains(&("WINEPREFIX".as_ref(), Some("prefix".as_ref()))));
+        for name in SCREENS {
+            assert!(env.contains(&(name.as_ref(), None)), "{name} stays");
+        }
+    }
+}
