@@ -15,6 +15,10 @@ pub use imp::detach::{
     open_files, open_files_ceiling, open_files_max, raise_open_files, reap, spawn_bare,
     spawn_detached,
 };
+pub use imp::files::{
+    MODE_OF, TAKES_ANY_NAME, create_closed_file, create_file, make_closed_folder, make_link,
+    make_open_folder, open_closed_file, read_link, set_file_mode, set_mode_durably, sync_folder,
+};
 pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
 pub use imp::handed::{handed_descriptors, notify};
 pub use imp::identity::{Process, boot_id, host_name, is_own_child, start_ms, start_ticks};
