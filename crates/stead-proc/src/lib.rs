@@ -7,42 +7,17 @@
 #[cfg(target_os = "linux")]
 #[path = "linux/mod.rs"]
 mod imp;
+#[cfg(windows)]
+#[path = "windows/mod.rs"]
+mod imp;
+#[cfg(target_os = "linux")]
+mod linux_only;
 
-pub use imp::account::{AccountError, account, is_root, own_uid};
-pub use imp::cgroup::{Ceilings, Cgroup, CgroupHome, Hits, Keepable, host_ends, keepable};
-pub use imp::crash::crash;
-pub use imp::detach::{
-    open_files, open_files_ceiling, open_files_max, raise_open_files, reap, spawn_bare,
-    spawn_detached,
-};
 pub use imp::files::{
     MODE_OF, TAKES_ANY_NAME, create_closed_file, create_file, make_closed_folder, make_link,
     make_open_folder, open_closed_file, read_link, set_file_mode, set_mode_durably, sync_folder,
 };
-pub use imp::folder::{FolderLock, make_fifo, open_fifo, own, set_mode};
-pub use imp::handed::{handed_descriptors, notify};
-pub use imp::identity::{Process, boot_id, host_name, is_own_child, start_ms, start_ticks};
-pub use imp::kernel_log::kernel_lines;
-pub use imp::local::{LocalListener, LocalStream};
+pub use imp::folder::set_mode;
 pub use imp::mapped::MappedFile;
-pub use imp::memory::{lean_memory, memory_total, trim_code, trim_memory, trim_stack};
-pub use imp::place::{
-    capability_bounds, may_execute, may_take_port, mode_lets_read, mode_lets_write,
-};
-pub use imp::poll::{Fires, Signals, Wakeup, Watched, boot_ms, random, wait};
-pub use imp::ready::{News, Readiness, Ready};
-pub use imp::reaper::{Ended, any_child, become_subreaper, outlive_services, reap_all};
-pub use imp::sandbox::{Sandbox, SandboxError};
-pub use imp::sockets::{
-    NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, receive_with, session,
-};
-pub use imp::spawn::{
-    ExecFailed, ExecProgress, Held, SpawnError, SpawnSpec, find_program, spawn, spawn_call,
-};
-pub use imp::stream::{Moved, Pipe};
-pub use imp::tcp::{Done, TcpListening, TcpSocket};
-pub use imp::tcp_owner::{Listener, holds_connection, listener_everywhere};
-pub use imp::tree::{ENTERED, Tree, kill_descendants, kill_tree, members, newest_marked};
-pub use imp::tube::Tube;
-pub use imp::upgrade::{become_program, carried_state, exec_with_state};
-pub use imp::usage::{Usage, usage};
+#[cfg(target_os = "linux")]
+pub use linux_only::*;
