@@ -298,12 +298,12 @@ fn quoted_for_shell(arg: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Fleet;
+    use crate::{Fleet, Os};
 
     fn spec(body: &str) -> Spec {
         let text = format!("[service.a]\nrun = [\"/bin/a\"]\n{body}");
-        let fleet =
-            Fleet::parse(&text).unwrap_or_else(|bad| panic!("{}", bad.render("", &text, false)));
+        let fleet = Fleet::parse_on(Os::Linux, text.as_bytes());
+        let fleet = fleet.unwrap_or_else(|bad| panic!("{}", bad.render("", &text, false)));
         let plan = fleet.plan(&fleet.local_host().unwrap(), &BTreeMap::new(), &BTreeMap::new());
         plan.instances.into_values().next().unwrap()
     }

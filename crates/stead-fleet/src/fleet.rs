@@ -253,6 +253,11 @@ impl Fleet {
         Self::parse_layers(&Layers::of("", bytes))
     }
 
+    /// As [`Fleet::parse_bytes`], as a machine of this system reads it.
+    pub fn parse_on(here: Os, bytes: &[u8]) -> Result<Self, Problems> {
+        crate::assemble::fleet(&Layers::of("", bytes), here)
+    }
+
     /// As [`Fleet::parse`], for a fleet file with that of a tier over it.
     pub fn parse_layers(layers: &Layers) -> Result<Self, Problems> {
         crate::assemble::fleet(layers, Os::here())

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use stead_fleet::Fleet;
+use stead_fleet::{Fleet, Os};
 
 const TWIN: &str = "# twin: ";
 
@@ -16,7 +16,7 @@ const WITHOUT_TWIN: [&str; 5] =
 fn seen(path: &Path) -> String {
     let bytes = std::fs::read(path).expect("the file was just listed");
     let text = String::from_utf8_lossy(&bytes);
-    let problems = Fleet::parse_bytes(&bytes).expect_err("it is a bad file");
+    let problems = Fleet::parse_on(Os::Linux, &bytes).expect_err("it is a bad file");
     problems.render("stead.toml", &text, false)
 }
 
@@ -44,7 +44,7 @@ fn a_bad_file_is_bad_for_the_reason_it_is_kept_for() {
             let at = good.rfind(&old).unwrap_or_else(|| panic!("{name}: no {old:?}"));
             good.replace_range(at..at + old.len(), &new);
         }
-        if let Err(problems) = Fleet::parse(&good) {
+        if let Err(problems) = Fleet::parse_on(Os::Linux, good.as_bytes()) {
             panic!("{name}: its twin is bad too\n{}", problems.render(name, &good, false));
         }
     }
@@ -54,7 +54,7 @@ fn a_bad_file_is_bad_for_the_reason_it_is_kept_for() {
 #[test]
 fn problems_come_in_the_order_of_the_file() {
     let text = std::fs::read_to_string("tests/bad/several.toml").expect("it is there");
-    let problems = Fleet::parse(&text).expect_err("it is a bad file");
+    let problems = Fleet::parse_on(Os::Linux, text.as_bytes()).expect_err("it is a bad file");
     let places: Vec<_> = problems.iter().map(|problem| (problem.line, problem.column)).collect();
     assert!(places.is_sorted(), "{places:?}");
     assert_eq!(problems.count(), 11, "{places:?}");

@@ -16,7 +16,7 @@ fn fleet(name: &str) -> Fleet {
 }
 
 fn parsed(text: &str) -> Fleet {
-    match Fleet::parse(text) {
+    match Fleet::parse_on(Os::Linux, text.as_bytes()) {
         Ok(fleet) => fleet,
         Err(problems) => panic!("{}", problems.render("stead.toml", text, false)),
     }

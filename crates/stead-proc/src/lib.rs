@@ -25,6 +25,10 @@ pub use imp::detach::{
     open_files, open_files_ceiling, open_files_max, raise_open_files, reap, spawn_bare,
     spawn_detached,
 };
+pub use imp::files::{
+    MODE_OF, TAKES_ANY_NAME, create_closed_file, create_file, make_closed_folder, make_link,
+    make_open_folder, open_closed_file, read_link, set_file_mode, set_mode_durably, sync_folder,
+};
 pub use imp::folder::{FolderLock, make_fifo, one_path, open_fifo, own, replace_link, set_mode};
 pub use imp::handle::{AsHandle, Handle, OwnedHandle};
 pub use imp::identity::{
@@ -32,6 +36,7 @@ pub use imp::identity::{
 };
 pub use imp::kernel_log::kernel_lines;
 pub use imp::local::{LocalListener, LocalStream};
+pub use imp::mapped::MappedFile;
 pub use imp::memory::{lean_memory, memory_total, trim_code, trim_memory, trim_stack};
 pub use imp::place::{
     capability_bounds, may_execute, may_take_port, mode_lets_read, mode_lets_write, parent_pid,
@@ -55,7 +60,6 @@ pub use spec::{ExecFailed, SpawnError, SpawnSpec};
 #[cfg(target_os = "linux")]
 pub use imp::{
     handed::{handed_descriptors, notify},
-    mapped::MappedFile,
     ready::{News, Readiness, Ready},
     sockets::receive_with,
     tcp::{Done, TcpListening, TcpSocket},

@@ -6,9 +6,8 @@
 //! their places, and puts it off where it cannot have the lock. The kernel takes it back from who
 //! dies.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,8 +65,7 @@ impl Collecting {
 }
 
 fn open(root: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(root.join(NAME))
+    stead_proc::open_closed_file(&root.join(NAME))
 }
 
 #[cfg(test)]

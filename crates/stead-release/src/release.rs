@@ -10,18 +10,23 @@
 //! hash again while copying, sync, rename.
 
 mod differ;
+mod disk;
+mod links;
 mod manifest;
+mod names;
 
 pub use differ::{Held, PathChange};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use stead_core::plan::Digest;
+
+use disk::{Disk, Modes};
+use links::link_stays_within;
 
 /// The most files, folders and links a release may hold.
 pub const ENTRIES_MAX: usize = 100_000;
@@ -46,6 +51,8 @@ pub enum PackError {
     LinkOut { link: PathBuf, to: PathBuf },
     #[error("`{0}` is not there")]
     Missing(PathBuf),
+    #[error("`{path}` cannot stand on this system: {why}")]
+    Name { path: String, why: String },
     #[error("the name of `{0}` is not UTF-8")]
     NameEncoding(PathBuf),
     #[error("`{0}` cannot be read")]
@@ -68,6 +75,7 @@ impl PackError {
             | Self::Clash(_)
             | Self::LinkOut { .. }
             | Self::Missing(_)
+            | Self::Name { .. }
             | Self::NameEncoding(_)
             | Self::Read(..)
             | Self::Special(_)
@@ -89,7 +97,7 @@ impl PackError {
                 "build it first or say how with `build`; a path in `{field}` starts from the \
                  fleet file's folder"
             ),
-            Self::NameEncoding(_) => "give it a plain name".into(),
+            Self::Name { .. } | Self::NameEncoding(_) => "give it a plain name".into(),
             Self::Special(_) | Self::TooDeep(_) | Self::TooMany => {
                 format!("name less in `{field}`")
             }
@@ -125,7 +133,7 @@ pub struct Release {
 impl Release {
     /// Reads these files, and folders with everything in them.
     pub fn read(sources: &[Source]) -> Result<Self, PackError> {
-        let mut reader = Reader { entries: BTreeMap::new(), chunk: vec![0; COPY_LEN] };
+        let mut reader = Reader::new(Disk::HERE.modes());
         for Source { path, name } in sources {
             if reader.entries.contains_key(name) {
                 return Err(PackError::Clash(name.clone()));
@@ -140,16 +148,24 @@ impl Release {
 
     /// Reads what stands in a folder.
     pub fn of_folder(folder: &Path) -> Result<Self, PackError> {
-        let mut reader = Reader { entries: BTreeMap::new(), chunk: vec![0; COPY_LEN] };
+        Self::of_folder_on(Disk::HERE, folder)
+    }
+
+    fn of_folder_on(disk: Disk, folder: &Path) -> Result<Self, PackError> {
+        let mut reader = Reader::new(disk.modes_of_release(folder));
         reader.take_all(folder, None, 0)?;
         Ok(Self { digest: name_of(&reader.entries), entries: reader.entries })
     }
 
     /// Whether what stands in a folder is the release of this digest, content for content.
     pub fn stands(folder: &Path, digest: &Digest) -> Result<bool, PackError> {
-        let there = Self::of_folder(folder)?;
+        Self::stands_on(Disk::HERE, folder, digest)
+    }
+
+    fn stands_on(disk: Disk, folder: &Path, digest: &Digest) -> Result<bool, PackError> {
+        let there = Self::of_folder_on(disk, folder)?;
         // Two modes may be read as one; they must be exact here.
-        Ok(there.digest == *digest && there.is_at(folder))
+        Ok(there.digest == *digest && there.is_at(disk, folder))
     }
 
     /// The digest that names it.
@@ -168,43 +184,56 @@ impl Release {
 
     /// Whether it stands in this folder under its digest.
     pub fn is_in(&self, releases: &Path) -> bool {
-        self.is_at(&releases.join(self.digest.as_str()))
+        self.is_at(Disk::HERE, &releases.join(self.digest.as_str()))
+    }
+
+    /// Refuses what cannot stand on this system with the names that it has.
+    pub(crate) fn takes_names(&self) -> Result<(), PackError> {
+        Disk::HERE.takes_names(self)
     }
 
     /// Puts it into this folder under its digest, whole or not at all; `false` if it was there.
     pub fn pack(&self, releases: &Path) -> Result<bool, PackError> {
-        self.put_into(releases, Files::Copied)
+        self.put_into(Disk::HERE, releases, Files::Copied)
     }
 
     /// As [`Release::pack`], of files that are on the disk already, are what their digests say, and
     /// are nobody else's: nothing is copied that need not be.
     pub(crate) fn pack_own(&self, releases: &Path) -> Result<bool, PackError> {
-        self.put_into(releases, Files::Taken)
+        self.put_into(Disk::HERE, releases, Files::Taken)
     }
 
-    fn put_into(&self, releases: &Path, files: Files) -> Result<bool, PackError> {
+    fn put_into(&self, disk: Disk, releases: &Path, files: Files) -> Result<bool, PackError> {
         let place = releases.join(self.digest.as_str());
-        if self.is_at(&place) {
+        if self.is_at(disk, &place) {
             return Ok(false);
         }
-        sweep_leftovers(releases);
+        disk.takes_names(self)?;
+        sweep_leftovers(disk, releases);
         let name = format!("{}.tmp-{}", self.digest.as_str(), std::process::id());
         let temporary = releases.join(name);
-        let packed = self.pack_as(&temporary, &place, files);
+        let packed = self.pack_as(disk, &temporary, &place, files);
         if packed.is_err() {
             remove_folder(&temporary);
         }
         packed.map(|()| true)
     }
 
-    fn pack_as(&self, temporary: &Path, place: &Path, files: Files) -> Result<(), PackError> {
+    fn pack_as(
+        &self,
+        disk: Disk,
+        temporary: &Path,
+        place: &Path,
+        files: Files,
+    ) -> Result<(), PackError> {
         remove_folder(temporary);
         self.fill(temporary, files)?;
         // Another `stead` may have packed the same in the meantime.
-        if self.is_at(place) {
+        if self.is_at(disk, place) {
             remove_folder(temporary);
             return Ok(());
         }
+        disk.put_list(self, place)?;
         let spoiled = temporary.with_extension(format!("tmp-{}-spoiled", std::process::id()));
         // Somebody has written to a release: put it aside, for a release is what its name says.
         let was_there = fs::rename(place, &spoiled).is_ok();
@@ -216,27 +245,29 @@ impl Release {
     }
 
     /// Whether every entry stands there with its kind, mode and length, and nothing else does.
-    fn is_at(&self, place: &Path) -> bool {
+    fn is_at(&self, disk: Disk, place: &Path) -> bool {
         let stands = |(path, entry): (&String, &Entry)| {
             let path = place.join(path);
             let Ok(there) = fs::symlink_metadata(&path) else { return false };
             match entry {
                 Entry::File { mode, len, .. } => {
-                    there.is_file()
-                        && there.len() == *len
-                        && there.permissions().mode() & 0o7777 == *mode
+                    there.is_file() && there.len() == *len && disk.has_mode(&there, *mode)
                 }
                 Entry::Folder => there.is_dir(),
-                Entry::Link { to } => fs::read_link(&path).is_ok_and(|link| link == Path::new(to)),
+                Entry::Link { to } => {
+                    stead_proc::read_link(&path).is_ok_and(|link| link == Path::new(to))
+                }
             }
         };
-        self.entries.iter().all(stands) && count(place, 0).is_ok_and(|n| n == self.entries.len())
+        self.entries.iter().all(stands)
+            && count(place, 0).is_ok_and(|n| n == self.entries.len())
+            && disk.has_list(self, place)
     }
 
     fn fill(&self, temporary: &Path, files: Files) -> Result<(), PackError> {
         let write_error = |path: &Path, error| PackError::Write(path.into(), error);
         let make = |path: &Path| {
-            fs::DirBuilder::new().mode(0o755).create(path).map_err(|error| write_error(path, error))
+            stead_proc::make_open_folder(path).map_err(|error| write_error(path, error))
         };
         make(temporary)?;
         let mut folders = vec![temporary.to_path_buf()];
@@ -261,14 +292,14 @@ impl Release {
                     folders.push(to);
                 }
                 Entry::Link { to: target } => {
-                    std::os::unix::fs::symlink(target, &to)
+                    stead_proc::make_link(target, &to, self.leads_to_folder(path))
                         .map_err(|error| write_error(&to, error))?;
                 }
             }
         }
         for folder in folders.iter().rev() {
             sync_folder(folder)?;
-            fs::set_permissions(folder, fs::Permissions::from_mode(MODE_PROGRAM))
+            stead_proc::set_mode(folder, MODE_PROGRAM)
                 .map_err(|error| write_error(folder, error))?;
         }
         Ok(())
@@ -285,10 +316,15 @@ enum Files {
 
 struct Reader {
     entries: BTreeMap<String, Entry>,
+    modes: Modes,
     chunk: Vec<u8>,
 }
 
 impl Reader {
+    fn new(modes: Modes) -> Self {
+        Self { entries: BTreeMap::new(), modes, chunk: vec![0; COPY_LEN] }
+    }
+
     fn take(
         &mut self,
         from: &Path,
@@ -303,10 +339,10 @@ impl Reader {
             return Err(PackError::TooMany);
         }
         if kind.is_file() {
-            let entry = self.read_file(from, kind)?;
+            let entry = self.read_file(from, &name, kind)?;
             self.entries.insert(name, entry);
         } else if kind.is_symlink() {
-            let entry = read_link(from, depth)?;
+            let entry = links::read_link(from, depth)?;
             self.entries.insert(name, entry);
         } else if kind.is_dir() {
             self.entries.insert(name.clone(), Entry::Folder);
@@ -330,59 +366,35 @@ impl Reader {
         Ok(())
     }
 
-    fn read_file(&mut self, from: &Path, kind: &fs::Metadata) -> Result<Entry, PackError> {
+    fn read_file(
+        &mut self,
+        from: &Path,
+        name: &str,
+        kind: &fs::Metadata,
+    ) -> Result<Entry, PackError> {
         let mut file = File::open(from).map_err(|error| read_error(from, error))?;
         let mut hasher = blake3::Hasher::new();
         let mut len = 0;
+        let mut mode = self.modes.mode(name, kind, b"");
         loop {
             let n = read_some(&mut file, &mut self.chunk, from)?;
             if n == 0 {
                 break;
             }
+            if len == 0 {
+                mode = self.modes.mode(name, kind, &self.chunk[..n]);
+            }
             hasher.update(&self.chunk[..n]);
             len += n as u64;
         }
-        let is_program = kind.permissions().mode() & 0o111 != 0;
-        let mode = if is_program { MODE_PROGRAM } else { MODE_FILE };
         Ok(Entry::File { from: from.into(), mode, len, digest: hasher.finalize() })
     }
-}
-
-/// A link is kept if it cannot leave the release: up by no more folders than it is deep in, then
-/// down. A `..` after a name could lead out by way of another link.
-fn read_link(from: &Path, depth: usize) -> Result<Entry, PackError> {
-    let to = fs::read_link(from).map_err(|error| read_error(from, error))?;
-    if !link_stays_within(&to, depth) {
-        return Err(PackError::LinkOut { link: from.into(), to });
-    }
-    Ok(Entry::Link { to: utf8(to.as_os_str(), from)? })
-}
-
-/// Whether what a link in so many folders leads to is in the same release.
-fn link_stays_within(to: &Path, depth: usize) -> bool {
-    let mut ups_n = 0;
-    let mut down = false;
-    let mut stays = true;
-    for part in to.components() {
-        match part {
-            Component::CurDir => (),
-            Component::Normal(_) => down = true,
-            Component::ParentDir => {
-                ups_n += 1;
-                stays &= !down;
-            }
-            Component::Prefix(_) | Component::RootDir => stays = false,
-        }
-    }
-    stays && ups_n <= depth
 }
 
 /// Has a file that is on the disk stand in another place, too.
 fn take_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
     fs::hard_link(from, to)?;
-    let file = File::open(to)?;
-    let is_ready = file.set_permissions(fs::Permissions::from_mode(mode));
-    is_ready.and_then(|()| file.sync_all()).inspect_err(|_| drop(fs::remove_file(to)))
+    stead_proc::set_mode_durably(to, mode).inspect_err(|_| drop(fs::remove_file(to)))
 }
 
 fn copy_file(
@@ -393,9 +405,7 @@ fn copy_file(
 ) -> Result<blake3::Hash, PackError> {
     let write_error = |error| PackError::Write(to.into(), error);
     let mut source = File::open(from).map_err(|error| read_error(from, error))?;
-    let mut options = File::options();
-    let mut target =
-        options.write(true).create_new(true).mode(0o600).open(to).map_err(write_error)?;
+    let mut target = stead_proc::create_file(to).map_err(write_error)?;
     let mut hasher = blake3::Hasher::new();
     loop {
         let n = read_some(&mut source, chunk, from)?;
@@ -406,7 +416,7 @@ fn copy_file(
         target.write_all(&chunk[..n]).map_err(write_error)?;
     }
     // The mode is set on the open file, so no umask takes from it.
-    target.set_permissions(fs::Permissions::from_mode(mode)).map_err(write_error)?;
+    stead_proc::set_file_mode(&target, mode).map_err(write_error)?;
     target.sync_all().map_err(write_error)?;
     Ok(hasher.finalize())
 }
@@ -474,19 +484,23 @@ fn count(folder: &Path, depth: usize) -> io::Result<usize> {
 }
 
 fn sync_folder(folder: &Path) -> Result<(), PackError> {
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| PackError::Write(folder.into(), error))
+    stead_proc::sync_folder(folder).map_err(|error| PackError::Write(folder.into(), error))
 }
 
 /// Removes what a `stead` that was killed left half-packed. Failing to is no harm.
-fn sweep_leftovers(releases: &Path) {
+fn sweep_leftovers(disk: Disk, releases: &Path) {
     let Ok(items) = fs::read_dir(releases) else { return };
     for item in items.flatten() {
         let is_temporary = item.file_name().to_string_lossy().contains(".tmp-");
         let age = item.metadata().and_then(|there| there.modified()).ok();
         let age = age.and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        if is_temporary && age.is_some_and(|age| age > LEFTOVER_AGE) {
+        if age.is_none_or(|age| age <= LEFTOVER_AGE) {
+            continue;
+        }
+        if is_temporary {
             remove_folder(&item.path());
+        } else if disk.is_lone_list(&item.path()) {
+            let _ = fs::remove_file(item.path());
         }
     }
 }
@@ -499,7 +513,7 @@ fn remove_folder(folder: &Path) {
 }
 
 fn open_folders(folder: &Path, depth: usize) {
-    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
+    let _ = stead_proc::set_mode(folder, 0o755);
     let Ok(items) = fs::read_dir(folder) else { return };
     for item in items.flatten() {
         if item.file_type().is_ok_and(|kind| kind.is_dir()) && depth <= DEPTH_MAX {

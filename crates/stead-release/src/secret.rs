@@ -4,9 +4,8 @@
 //! time and memory to make, since a plan can be read by more people than a secret: whoever tries
 //! to guess a weak one from its name pays for each guess.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -21,9 +20,6 @@ pub const SECRETS: &str = "secrets";
 
 /// What each guess costs: KiB of memory, and how often they are gone through.
 const COST: (u32, u32) = (19 << 10, 2);
-
-/// Only who keeps the runs.
-const CLOSED: u32 = 0o600;
 
 /// Why a value cannot be a secret. None of them holds a part of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -95,11 +91,13 @@ impl Secret {
         // A half-written one would be taken for the value.
         let new = folder.join(format!("{}.new", self.id.as_str()));
         let _ = fs::remove_file(&new);
-        let mut file = File::options().write(true).create_new(true).mode(CLOSED).open(&new)?;
+        // Only for who keeps the runs.
+        let mut file = stead_proc::create_closed_file(&new)?;
         file.write_all(self.value.as_bytes())?;
         file.sync_all()?;
+        drop(file);
         fs::rename(&new, at)?;
-        File::open(folder)?.sync_all()
+        stead_proc::sync_folder(folder)
     }
 }
 
@@ -151,7 +149,6 @@ mod tests {
 
     #[test]
     fn on_the_disk_only_its_owner_reads_it() {
-        use std::os::unix::fs::PermissionsExt as _;
         let folder = std::env::temp_dir().join(format!("stead-secret-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let secret = secret("shop", "db", b"hunter2").ok().unwrap();
@@ -163,7 +160,8 @@ mod tests {
             }
             secret.put(&folder).unwrap();
             assert!(is_at(&at, "hunter2"));
-            assert_eq!(fs::metadata(&at).unwrap().permissions().mode() & 0o777, CLOSED);
+            let mode = stead_proc::MODE_OF.map(|mode_of| mode_of(&fs::metadata(&at).unwrap()));
+            assert!(mode.is_none_or(|mode| mode == 0o600), "{mode:?}");
         }
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         fs::remove_dir_all(folder).unwrap();

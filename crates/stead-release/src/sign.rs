@@ -52,11 +52,7 @@ impl SigningKey {
     /// One that nobody else has.
     pub fn fresh() -> io::Result<Self> {
         let mut seed = [0; 32];
-        let mut filled = 0;
-        while filled < seed.len() {
-            let flags = rustix::rand::GetRandomFlags::empty();
-            filled += rustix::rand::getrandom(&mut seed[filled..], flags)?;
-        }
+        getrandom::fill(&mut seed)?;
         Ok(Self(KeyPair::from_seed(Seed::new(seed)).sk))
     }
 

@@ -74,6 +74,7 @@ impl Store {
         if release.is_in(folder) {
             return Ok(lacking);
         }
+        release.takes_names().map_err(|error| StoreError::Bad(error.to_string()))?;
         let before = newest_first(folder);
         for (name, digest, at, len) in release.files() {
             if fs::metadata(at).is_ok_and(|there| there.len() == len) {
@@ -267,7 +268,6 @@ mod tests {
 
     #[test]
     fn files_of_one_content_are_files_of_their_own() {
-        use std::os::unix::fs::MetadataExt as _;
         let rig = Rig::new("own");
         let content = b"a content".repeat(2000);
         let (_, digest) = manifest("x", &content);
@@ -281,7 +281,6 @@ mod tests {
         let second = json!({"more": file(0o444), "run": file(0o444)});
         assert_eq!(rig.store.lacking(&second, &rig.releases()).unwrap().contents, [""; 0]);
         let second = rig.store.put(&second, &rig.releases()).unwrap();
-        let mut files = Vec::new();
         for (release, name, mode) in [
             (&first, "run", 0o555),
             (&first, "text", 0o444),
@@ -289,15 +288,29 @@ mod tests {
             (&second, "run", 0o444),
         ] {
             let path = rig.releases().join(release).join(name);
-            let there = fs::metadata(&path).unwrap();
-            assert_eq!((fs::read(&path).unwrap(), there.mode() & 0o777), (content.clone(), mode));
-            assert_eq!(there.nlink(), 1);
-            files.push(there.ino());
+            let there = stead_proc::MODE_OF.map(|of| of(&fs::metadata(&path).unwrap()));
+            assert!(there.is_none_or(|there| there == mode), "{there:?}");
+            assert_eq!(fs::read(&path).unwrap(), content);
+            // What is written to one is in no other.
+            stead_proc::set_mode(&path, 0o644).unwrap();
+            fs::write(&path, "x").unwrap();
         }
-        files.sort_unstable();
-        files.dedup();
-        assert_eq!((files.len(), rig.incoming()), (4, 0));
+        assert_eq!(rig.incoming(), 0);
         fs::remove_dir_all(&rig.folder).unwrap_or(());
+    }
+
+    #[test]
+    fn a_release_that_this_system_has_no_names_for_is_refused_when_it_is_offered() {
+        let rig = Rig::new("names");
+        let (manifest, _) = manifest("con.txt", b"a content");
+        match rig.store.lacking(&manifest, &rig.releases()) {
+            Ok(lacking) => assert!(stead_proc::TAKES_ANY_NAME && lacking.contents.len() == 1),
+            Err(error) => {
+                assert!(!stead_proc::TAKES_ANY_NAME && matches!(error, StoreError::Bad(_)));
+                assert!(error.to_string().contains("`con.txt` cannot stand"), "{error}");
+            }
+        }
+        fs::remove_dir_all(&rig.folder).unwrap();
     }
 
     #[test]

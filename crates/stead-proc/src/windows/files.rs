@@ -1,0 +1,248 @@
+//! What files have beside their content: there are no modes; who may open a file, its access list
+//! says, which it has from its folder unless it is closed.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::windows::fs::{OpenOptionsExt as _, symlink_dir, symlink_file};
+use std::os::windows::io::AsRawHandle as _;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, GENERIC_READ, GENERIC_WRITE,
+    LocalFree,
+};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
+};
+use windows_sys::Win32::Security::{
+    DACL_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR,
+    SetKernelObjectSecurity,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_SHARE_DELETE, WRITE_DAC,
+};
+use windows_sys::w;
+
+/// Whether a name may hold anything but `/` and NUL, and names that differ by case are two.
+pub const TAKES_ANY_NAME: bool = false;
+
+/// Its owner, the system and administrators, as on Linux its owner and root; nothing comes from
+/// the folder it is in, and what is in it is the same.
+const CLOSED: *const u16 = w!("D:P(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)");
+
+/// How the mode bits of a file are read, if the disk keeps some: it does not. The read-only
+/// attribute is none: it would only hinder whoever removes the file.
+pub const MODE_OF: Option<fn(&Metadata) -> u32> = None;
+
+/// Sets the mode bits of an open file, if the disk keeps some.
+pub fn set_file_mode(_file: &File, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// As [`set_file_mode`], of a file whose content is on the disk; the mode is there after it, too.
+pub fn set_mode_durably(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes a new file to write to. Who else may read it is said by the folder it is in.
+pub fn create_file(path: &Path) -> io::Result<File> {
+    File::create_new(path)
+}
+
+/// Makes a new file to write to that its owner alone may open.
+pub fn create_closed_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).access_mode(GENERIC_WRITE | WRITE_DAC);
+    // Until its list is there nobody opens it, and nobody reads it before this handle is gone.
+    let file = options.share_mode(FILE_SHARE_DELETE).open(path)?;
+    close_to_others(&file).inspect_err(|_| drop(fs::remove_file(path)))?;
+    Ok(file)
+}
+
+/// Opens a file, which is made such that its owner alone may open it, if it is not there.
+pub fn open_closed_file(path: &Path) -> io::Result<File> {
+    const ALL: u32 = GENERIC_READ | GENERIC_WRITE | WRITE_DAC;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    // Others that come at the same time must be able to open it, so its list comes right after it.
+    match options.clone().create_new(true).access_mode(ALL).open(path) {
+        Ok(file) => close_to_others(&file).map(|()| file),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a new folder that others may look into, as far as they may into the one it is in.
+pub fn make_open_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)
+}
+
+/// Makes a new folder that its owner alone may look into.
+pub fn make_closed_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)?;
+    let mut options = OpenOptions::new();
+    let folder = options.access_mode(WRITE_DAC).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
+    let closed = folder.and_then(|folder| close_to_others(&folder));
+    closed.inspect_err(|_| drop(fs::remove_dir(path)))
+}
+
+/// Makes a symbolic link, which an account needs a right for. Some systems must be told whether it
+/// leads to a folder.
+pub fn make_link(to: &str, at: &Path, leads_to_folder: bool) -> io::Result<()> {
+    // A link's text is not looked at when it is made, and `/` is no separator when it is followed.
+    let to = to.replace('/', "\\");
+    if leads_to_folder { symlink_dir(to, at) } else { symlink_file(to, at) }
+}
+
+/// Where a symbolic link leads to, with `/` between the parts.
+pub fn read_link(at: &Path) -> io::Result<PathBuf> {
+    let to = fs::read_link(at)?;
+    let shown = to.to_str().map(|to| to.replace('\\', "/").into());
+    Ok(shown.unwrap_or(to))
+}
+
+/// Has the disk hold the names in a folder. Not every disk can be asked to: then it holds them when
+/// it likes, in the order in which they were made.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let folder = options.write(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(folder);
+    match folder.and_then(|folder| folder.sync_all()) {
+        Err(error) if error.raw_os_error().is_some_and(cannot_be_synced) => Ok(()),
+        other => other,
+    }
+}
+
+fn cannot_be_synced(error: i32) -> bool {
+    [ERROR_ACCESS_DENIED, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED]
+        .contains(&error.cast_unsigned())
+}
+
+fn close_to_others(file: &File) -> io::Result<()> {
+    let mut list: PSECURITY_DESCRIPTOR = ptr::null_mut();
+    let which = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+    #[expect(unsafe_code, reason = "access lists have no safe form")]
+    // SAFETY: the text ends with NUL; what it becomes is used while it is there, and given back
+    // once.
+    unsafe {
+        let (made, len) = (SDDL_REVISION_1, ptr::null_mut());
+        if ConvertStringSecurityDescriptorToSecurityDescriptorW(CLOSED, made, &raw mut list, len)
+            == 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        let set = SetKernelObjectSecurity(file.as_raw_handle(), which, list);
+        let error = io::Error::last_os_error();
+        LocalFree(list);
+        if set == 0 { Err(error) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    use windows_sys::Win32::Security::Authorization::{
+        ConvertSecurityDescriptorToStringSecurityDescriptorW, GetSecurityInfo, SE_FILE_OBJECT,
+    };
+    use windows_sys::Win32::Security::OWNER_SECURITY_INFORMATION;
+
+    /// The owner and the access list of a file or folder, as text.
+    fn list(path: &Path) -> String {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path).unwrap();
+        let (mut list, mut text, mut len) = (ptr::null_mut(), ptr::null_mut(), 0);
+        let (handle, none) = (file.as_raw_handle(), ptr::null_mut);
+        let which = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
+        #[expect(unsafe_code, reason = "access lists have no safe form")]
+        // SAFETY: both pointers are looked at only if they were set, and given back once.
+        unsafe {
+            let (owner, group, dacl, sacl) = (none(), none(), ptr::null_mut(), ptr::null_mut());
+            let read = GetSecurityInfo(
+                handle,
+                SE_FILE_OBJECT,
+                which,
+                owner,
+                group,
+                dacl,
+                sacl,
+                &raw mut list,
+            );
+            assert_eq!(read, 0);
+            let made = ConvertSecurityDescriptorToStringSecurityDescriptorW(
+                list,
+                SDDL_REVISION_1,
+                which,
+                &raw mut text,
+                &raw mut len,
+            );
+            assert_ne!(made, 0);
+            let wide = std::slice::from_raw_parts(text, len as usize);
+            let list_text = String::from_utf16(wide).unwrap();
+            LocalFree(text.cast());
+            LocalFree(list);
+            list_text.trim_end_matches('\0').to_owned()
+        }
+    }
+
+    /// Whether such a text lets nobody in but the owner, the system and administrators, and has
+    /// nothing from the folder above.
+    fn is_closed(list: &str) -> bool {
+        let (owner, list) = list.split_once("D:").unwrap();
+        let owner = owner.trim_start_matches("O:");
+        let mut entries = list.split('(').skip(1).map(|entry| entry.trim_end_matches(')'));
+        entries.all(|entry| {
+            let parts: Vec<&str> = entry.split(';').collect();
+            [owner, "OW", "SY", "BA"].contains(&parts[5]) && !parts[1].contains("ID")
+        })
+    }
+
+    #[test]
+    fn what_is_closed_is_its_owners_and_can_be_renamed_and_locked() {
+        let folder = std::env::temp_dir().join(format!("stead-files-{}", std::process::id()));
+        make_open_folder(&folder).unwrap();
+        let [open, closed, lock, below] =
+            ["open", "closed", "lock", "below"].map(|name| folder.join(name));
+        drop(create_file(&open).unwrap());
+        let mut file = create_closed_file(&closed).unwrap();
+        file.write_all(b"x").unwrap();
+        assert!(fs::read(&closed).is_err(), "nobody reads it before it is whole");
+        drop(file);
+        assert!(create_closed_file(&closed).is_err() && create_file(&closed).is_err());
+        // One that is there is opened as it is, also while another has it open.
+        let locked = open_closed_file(&lock).unwrap();
+        locked.try_lock().unwrap();
+        assert!(open_closed_file(&lock).unwrap().try_lock().is_err());
+        drop(locked);
+        open_closed_file(&lock).unwrap().try_lock().unwrap();
+        make_closed_folder(&below).unwrap();
+        for path in [&closed, &lock, &below] {
+            assert!(is_closed(&list(path)), "{}", list(path));
+        }
+        // Control: what is not closed has its list from its folder, or is everybody's.
+        assert!(!is_closed(&list(&open)), "{}", list(&open));
+        assert_eq!(fs::read(&closed).unwrap(), b"x");
+        fs::rename(&closed, &open).unwrap();
+        sync_folder(&folder).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_read_as_it_was_made() {
+        let folder = std::env::temp_dir().join(format!("stead-links-{}", std::process::id()));
+        fs::create_dir_all(folder.join("a")).unwrap();
+        fs::write(folder.join("a/file"), "x").unwrap();
+        for (to, leads_to_folder) in [("a/file", false), ("a", true)] {
+            let at = folder.join(to.replace('/', "-"));
+            // Not every account may make one.
+            if make_link(to, &at, leads_to_folder).is_err() || !at.is_symlink() {
+                eprintln!("no links can be made here");
+                break;
+            }
+            assert_eq!(read_link(&at).unwrap().to_str(), Some(to));
+            assert_eq!(fs::metadata(&at).unwrap().is_dir(), leads_to_folder);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
