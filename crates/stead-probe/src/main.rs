@@ -122,7 +122,7 @@ fn chain(left: Option<u64>, token: &str) -> io::Result<()> {
 /// Ends well once it is asked to.
 fn told(file: &str) -> io::Result<()> {
     let is_told = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(os::END, Arc::clone(&is_told))?;
+    os::note_end(&is_told)?;
     writeln!(io::stdout(), "waits to be told")?;
     while !is_told.load(Ordering::Relaxed) {
         thread::sleep(PACE);
@@ -131,7 +131,7 @@ fn told(file: &str) -> io::Result<()> {
 }
 
 fn deaf() -> io::Result<()> {
-    signal_hook::flag::register(os::END, Arc::default())?;
+    os::note_end(&Arc::default())?;
     writeln!(io::stdout(), "does not listen")?;
     sleep()
 }

@@ -31,9 +31,7 @@ pub use imp::files::{
 };
 pub use imp::folder::{FolderLock, make_fifo, one_path, open_fifo, own, replace_link, set_mode};
 pub use imp::handle::{AsHandle, Handle, OwnedHandle};
-pub use imp::identity::{
-    Process, asked_by, boot_id, host_name, is_own_child, start_ms, start_ticks,
-};
+pub use imp::identity::{Process, boot_id, host_name, is_own_child, start_ms, start_ticks};
 pub use imp::kernel_log::kernel_lines;
 pub use imp::local::{LocalListener, LocalStream};
 pub use imp::mapped::MappedFile;

@@ -24,7 +24,10 @@ fn probing(args: &[&str]) -> Rig {
 
 /// A file that no other test writes, for a service to write to.
 fn file(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("stead-promise-{}-{name}", std::process::id()))
+    let file = std::env::temp_dir().join(format!("stead-promise-{}-{name}", std::process::id()));
+    // Where pids come round fast, one that failed long ago may have left it.
+    let _ = fs::remove_file(&file);
+    file
 }
 
 /// The pids in a file, with when each of these processes began: each appends its own.

@@ -45,6 +45,7 @@ fn a_folder_of_a_long_path_with_any_letters_is_as_good_as_any() {
     const LONG: usize = 300;
     let mut folder = std::env::temp_dir().join(format!("stead-long-{}", std::process::id()));
     let base = folder.clone();
+    let _ = fs::remove_dir_all(&base);
     while folder.to_str().unwrap().chars().count() < LONG {
         folder.push("很长的路径-ü-一二三四五六七八九十");
     }

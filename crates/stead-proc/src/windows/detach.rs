@@ -12,9 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS, GetProcessHandleCount,
-};
+use windows_sys::Win32::System::Threading::{DETACHED_PROCESS, GetProcessHandleCount};
 
 use super::identity::Process;
 use super::sys::{check, raw};
@@ -54,7 +52,7 @@ pub fn spawn_detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) ->
         Some(path) => OpenOptions::new().append(true).create(true).open(path)?.into(),
         None => Stdio::null(),
     });
-    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+    command.creation_flags(DETACHED_PROCESS);
     let child = command.spawn()?;
     let pid = child.id();
     STARTED.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, child);

@@ -3,8 +3,8 @@
 
 #![expect(unsafe_code, reason = "named pipes have no safe form")]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::path::Path;
@@ -160,12 +160,8 @@ impl LocalListener {
         let next = instance(&name, FILE_FLAG_FIRST_PIPE_INSTANCE)?;
         let mut listener = Self { name, next, connecting: Pending::new()? };
         listener.begin()?;
-        let temporary = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        // Nobody else may look at it half written.
-        options.write(true).create(true).truncate(true).share_mode(0);
-        options.open(&temporary)?.write_all(text.as_bytes())?;
-        fs::rename(&temporary, path)?;
+        // Who reads half of it finds no pipe of that name, and comes again.
+        fs::write(path, &text)?;
         Ok(listener)
     }
 
