@@ -4,6 +4,8 @@
 
 mod ends;
 mod kills;
+#[cfg(windows)]
+mod limits;
 mod logs;
 #[path = "../keeper/rig.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]

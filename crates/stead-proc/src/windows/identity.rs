@@ -215,8 +215,18 @@ impl Process {
                 told.map(|how| Some(how.into()))
             }
             Signal::Int => tell_console(self.pid, CTRL_C_EVENT).map(|()| Some("ctrl-c".into())),
-            other => {
-                let why = format!("{other} does not exist on Windows");
+            Signal::Abrt
+            | Signal::Alrm
+            | Signal::Cont
+            | Signal::Hup
+            | Signal::Pipe
+            | Signal::Quit
+            | Signal::Stop
+            | Signal::Tstp
+            | Signal::Usr1
+            | Signal::Usr2
+            | Signal::Winch => {
+                let why = format!("{signal} does not exist on Windows");
                 Err(io::Error::new(io::ErrorKind::Unsupported, why))
             }
         }
