@@ -14,10 +14,7 @@ use crate::rig::{Rig, born, eventually, is_alive};
 use crate::{file, pids_in, probing};
 
 fn exits(rig: &Rig) -> Vec<Exit> {
-    let exit = |event| match event {
-        Event::Exited { exit, .. } => Some(exit),
-        _ => None,
-    };
+    let exit = |event| if let Event::Exited { exit, .. } = event { Some(exit) } else { None };
     rig.events().into_iter().filter_map(exit).collect()
 }
 

@@ -69,10 +69,8 @@ fn a_program_that_is_not_there_is_named() {
     rig.launch.restart.when = When::Never;
     rig.start();
     rig.wait_until("failed", |report| report.phase == PhaseName::Failed);
-    let why = rig.events().into_iter().find_map(|event| match event {
-        Event::SpawnFailed { why, .. } => Some(why),
-        _ => None,
-    });
+    let why = |event| if let Event::SpawnFailed { why, .. } = event { Some(why) } else { None };
+    let why = rig.events().into_iter().find_map(why);
     assert!(why.as_ref().is_some_and(|why| why.contains("no-such-program")), "{why:?}");
 }
 
@@ -98,8 +96,5 @@ fn each_failure_is_followed_by_a_longer_wait_up_to_the_longest() {
 }
 
 fn waited(event: Event) -> Option<u64> {
-    match event {
-        Event::Waiting { delay_ms, .. } => Some(delay_ms),
-        _ => None,
-    }
+    if let Event::Waiting { delay_ms, .. } = event { Some(delay_ms) } else { None }
 }
