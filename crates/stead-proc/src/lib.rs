@@ -35,6 +35,7 @@ pub use imp::files::{
 };
 pub use imp::folder::{FolderLock, make_fifo, one_path, open_fifo, own, replace_link, set_mode};
 pub use imp::hand_over::hand_over;
+pub use imp::handed::notify;
 pub use imp::handle::{AsHandle, Handle, OwnedHandle};
 pub use imp::hear::hear;
 pub use imp::identity::{
@@ -51,7 +52,7 @@ pub use imp::poll::{Signals, Wakeup, Watched, boot_ms, random, wait};
 pub use imp::reaper::{any_child, become_subreaper, outlive_services, reap_all};
 pub use imp::sandbox::{Sandbox, SandboxError};
 pub use imp::sockets::{
-    NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, session,
+    HAS_FRONT, NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, session,
 };
 pub use imp::spawn::{ExecProgress, Held, find_program, spawn, spawn_call};
 pub use imp::stream::Pipe;
@@ -66,7 +67,7 @@ pub use spec::{ExecFailed, SpawnError, SpawnSpec};
 /// What the front is made of, which has no twin yet.
 #[cfg(target_os = "linux")]
 pub use imp::{
-    handed::{handed_descriptors, notify},
+    handed::handed_descriptors,
     ready::{News, Readiness, Ready},
     sockets::receive_with,
     tcp::{Done, TcpListening, TcpSocket},

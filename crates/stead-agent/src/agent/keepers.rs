@@ -1,6 +1,5 @@
 //! The keepers' lives, as the agent sees them.
 
-
 use stead_core::names::InstanceName;
 use stead_wire::journal::Event;
 use stead_wire::keeper::{Report, Request};

@@ -7,6 +7,7 @@ pub(crate) mod detach;
 pub(crate) mod files;
 pub(crate) mod folder;
 pub(crate) mod hand_over;
+pub(crate) mod handed;
 pub(crate) mod handle;
 pub(crate) mod hear;
 pub(crate) mod identity;
