@@ -28,7 +28,10 @@ pub(crate) fn ask(
     let mut stdin = stead_proc::unnamed_file()?;
     stdin.write_all(&serde_json::to_vec(asked)?)?;
     stdin.rewind()?;
-    command.env_clear().current_dir(stead_proc::top_folder()).stdin(stdin).stdout(Stdio::piped());
+    stead_proc::bare(&mut command)
+        .current_dir(stead_proc::top_folder())
+        .stdin(stdin)
+        .stdout(Stdio::piped());
     command.stderr(stead_proc::append_file(log, 0o640)?);
     let mut child = command.spawn()?;
     let found = hear(&mut child, PREFLIGHT_WITHIN);

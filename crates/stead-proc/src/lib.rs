@@ -56,7 +56,7 @@ pub use imp::sockets::{
 };
 pub use imp::spawn::{ExecProgress, Held, find_program, spawn, spawn_call};
 pub use imp::stream::Pipe;
-pub use imp::surroundings::{base_environment, shell, state_folder, top_folder};
+pub use imp::surroundings::{bare, base_environment, shell, state_folder, top_folder};
 pub use imp::tcp_owner::{Listener, holds_connection, listener_everywhere};
 pub use imp::tree::{ENTERED, Tree, kill_descendants, kill_tree, members, newest_marked};
 pub use imp::upgrade::{become_program, carried_state, exec_with_state};

@@ -20,6 +20,11 @@ pub fn base_environment(_tmp: &Path) -> Vec<(String, OsString)> {
     vec![("PATH".into(), PATH_DEFAULT.into())]
 }
 
+/// Takes all of our environment from a command that it can do without.
+pub fn bare(command: &mut Command) -> &mut Command {
+    command.env_clear()
+}
+
 /// The folder with the state of programs that look after this host, where this one may do that,
 /// else of this user's programs; `None` if nothing tells it.
 pub fn state_folder() -> Option<PathBuf> {

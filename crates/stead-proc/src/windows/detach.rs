@@ -25,7 +25,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::identity::Process;
-use super::surroundings::top_folder;
+use super::surroundings::{bare, top_folder};
 use super::sys::{check, raw};
 
 /// Those that were started and whose end nobody has taken note of.
@@ -105,7 +105,10 @@ pub fn open_files_ceiling() -> u64 {
 /// Starts a program without a console, in a folder that nobody removes, with nothing on its streams
 /// but `stderr` appended to a file. It stays our child until we end; [`reap`] it then.
 pub fn spawn_detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<u32> {
-    let mut command = Command::new(program);
+    detached(Command::new(program), args, stderr)
+}
+
+fn detached(mut command: Command, args: &[&OsStr], stderr: Option<&Path>) -> io::Result<u32> {
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(match stderr {
         Some(path) => OpenOptions::new().append(true).create(true).open(path)?.into(),
@@ -136,14 +139,17 @@ fn keep_own_streams() {
     }
 }
 
-/// As [`spawn_detached`]: no sockets can be handed over here.
+/// As [`spawn_detached`], with nothing of our environment but what the system says to every
+/// program. No sockets can be handed over here.
 pub fn spawn_bare(
     program: &Path,
     args: &[&OsStr],
     stderr: Option<&Path>,
     _sockets: &[(&str, BorrowedHandle<'_>)],
 ) -> io::Result<u32> {
-    spawn_detached(program, args, stderr)
+    let mut command = Command::new(program);
+    bare(&mut command);
+    detached(command, args, stderr)
 }
 
 /// Takes note of the end of a child; `false` while it lives. One that is not ours has ended.

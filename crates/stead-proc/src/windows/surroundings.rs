@@ -52,8 +52,7 @@ pub fn top_folder() -> PathBuf {
 /// The variables that any program needs, and nothing of this one's own; `tmp` is its folder for
 /// what need not last.
 pub fn base_environment(tmp: &Path) -> Vec<(String, OsString)> {
-    let told = SYSTEM.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
-    let mut all: Vec<_> = told.collect();
+    let mut all: Vec<_> = told_by_system().collect();
     let root = system_root();
     let programs = [root.join("System32"), root.clone(), root.join(r"System32\Wbem")];
     if let Ok(path) = std::env::join_paths(programs) {
@@ -62,6 +61,15 @@ pub fn base_environment(tmp: &Path) -> Vec<(String, OsString)> {
     all.push(("windir".into(), root.into()));
     all.extend(["TEMP", "TMP"].map(|name| (name.into(), tmp.into())));
     all
+}
+
+/// Takes all of our environment from a command that it can do without.
+pub fn bare(command: &mut Command) -> &mut Command {
+    command.env_clear().envs(told_by_system())
+}
+
+fn told_by_system() -> impl Iterator<Item = (String, OsString)> {
+    SYSTEM.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)))
 }
 
 /// The folder with the state of programs that look after this host, where this one may do that,
