@@ -17,10 +17,13 @@ use toolchain::{Chore, Toolchain};
 use wine::Prefix;
 
 /// What is shipped for Windows.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 10] = [
+    "stead",
+    "stead-agent",
     "stead-core",
     "stead-fleet",
     "stead-keeper",
+    "stead-local",
     "stead-probe",
     "stead-proc",
     "stead-release",

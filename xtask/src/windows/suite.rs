@@ -16,13 +16,13 @@ use crate::workspace::{cargo, root, scratch};
 use crate::{process, say};
 
 /// The packages and their test programs.
-const SUITES: [(&str, &str); 1] = [("stead-keeper", "same_promises")];
+const SUITES: [(&str, &str); 2] = [("stead-keeper", "same_promises"), ("stead", "same_agent")];
 
 /// Packages whose unit tests hold on Windows as well; what they show is no promise to users.
 const UNITS: [&str; 3] = ["stead-proc", "stead-release", "stead-wire"];
 
 /// What else the suites start.
-const PROGRAMS: [&str; 2] = ["stead-keeper", "stead-probe"];
+const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-probe"];
 
 /// What Wine cannot show, fixed: nothing else may join it.
 const NOT_SHOWN: &str = include_str!("../../../crates/stead-keeper/tests/not_shown_by_wine.txt");
@@ -43,7 +43,8 @@ type Results = BTreeMap<String, Went>;
 /// Runs all of it, and compares the table with what came of it, or writes it.
 pub(super) fn run(write: bool) -> Result<()> {
     let mut here = Results::new();
-    process::run(cargo(&["build", "--quiet", "-p", "stead-probe"])?.stdin(Stdio::null()))?;
+    let mut build = cargo(&["build", "--quiet"])?;
+    process::run(build.args(PROGRAMS.iter().flat_map(|package| ["-p", package])))?;
     for (package, test) in SUITES {
         let mut command = cargo(&["test", "--quiet", "-p", package, "--test", test])?;
         command.args(["--", "--format=pretty"]);

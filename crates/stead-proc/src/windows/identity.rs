@@ -2,9 +2,12 @@
 
 #![expect(unsafe_code, reason = "processes are known by raw handles")]
 
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
+use std::os::windows::ffi::OsStringExt as _;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
+use std::path::PathBuf;
 use std::ptr;
 
 use stead_core::signal::Signal;
@@ -22,8 +25,9 @@ use windows_sys::Win32::System::SystemInformation::{
     ComputerNameDnsHostname, GetComputerNameExW, GetSystemTimePreciseAsFileTime,
 };
 use windows_sys::Win32::System::Threading::{
-    GetExitCodeProcess, GetProcessTimes, OpenProcess, PROCESS_DUP_HANDLE,
-    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, TerminateProcess,
+    GetExitCodeProcess, GetProcessTimes, OpenProcess, PROCESS_DUP_HANDLE, PROCESS_NAME_WIN32,
+    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE,
+    QueryFullProcessImageNameW, TerminateProcess,
 };
 
 use super::poll::boot_ms;
@@ -32,6 +36,9 @@ use crate::ended::Ended;
 
 /// The exit code of what was killed: what shells say of SIGKILL.
 pub(crate) const KILLED: u32 = 137;
+
+/// The longest path of a program that is looked at, in units.
+const PROGRAM_LEN_MAX: usize = 4096;
 
 /// Units of a [`FILETIME`] in a millisecond.
 const TICKS_PER_MS: u64 = 10_000;
@@ -118,6 +125,20 @@ fn write_volatile(root: HKEY, path: &[u16], name: &str, text: &str) -> io::Resul
 /// When this process began, by the system's clock; `None` when it is gone.
 pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
     Ok(Process::open_any(pid)?.map(|process| process.start_ticks))
+}
+
+/// The file that a process runs.
+pub fn program_of(pid: u32) -> io::Result<PathBuf> {
+    let process = Process::open_any(pid)?.ok_or(io::ErrorKind::NotFound)?;
+    let mut path = [0; PROGRAM_LEN_MAX];
+    let mut len = PROGRAM_LEN_MAX as u32;
+    // SAFETY: the path is ours to write, and as long as it is said to be.
+    check(unsafe {
+        let whole = PROCESS_NAME_WIN32;
+        QueryFullProcessImageNameW(raw(&process.handle), whole, path.as_mut_ptr(), &raw mut len)
+    })?;
+    let units = path.get(..len as usize).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(OsString::from_wide(units).into())
 }
 
 /// Whether this process is a child of ours: ends are seen by handles here, whoever is the parent.
