@@ -86,11 +86,12 @@ fn each_failure_is_followed_by_a_longer_wait_up_to_the_longest() {
         (waits.len() >= 6).then_some(waits)
     });
     let waits = waits.unwrap();
-    // Each is drawn from the upper half of its step.
+    // Each is at most its step, which doubles; the last ones are drawn from the upper half of the
+    // longest. What was waited already before it was written down is not in it.
     for (place, wait) in waits.iter().enumerate() {
-        let step = (40_u64 << place).min(320);
-        assert!((step / 2..=step).contains(wait), "{waits:?}");
+        assert!(*wait <= (40_u64 << place).min(320), "{waits:?}");
     }
+    assert!(waits[5] > 80, "{waits:?}");
     rig.retire();
     fs::remove_file(&marks).unwrap();
 }
