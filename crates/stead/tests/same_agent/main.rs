@@ -11,7 +11,7 @@ use place::{Place, eventually, probe, stead};
 
 #[test]
 fn the_instances_of_a_killed_agent_live_on_and_are_adopted() {
-    let place = Place::new("adopted");
+    let mut place = Place::new("adopted");
     place.write(&["lines", "20"]);
     place.done(&["up", "--detach"]);
     let (before, agent) = (place.instance(), place.agent());
@@ -22,7 +22,7 @@ fn the_instances_of_a_killed_agent_live_on_and_are_adopted() {
     assert!(!failed.status.success(), "there is no agent: {failed:?}");
     assert!(place::is_alive(&before["pid"]), "it lives on without an agent");
 
-    let _next = place.start_agent();
+    place.start_agent();
     let after = eventually("it is adopted", || {
         let now = place.instances().pop()?;
         (now["phase"] == "up" && now["keeper"] != "silent").then_some(now)
@@ -42,7 +42,7 @@ fn the_instances_of_a_killed_agent_live_on_and_are_adopted() {
 /// own, the next agent would have nothing to adopt.
 #[test]
 fn control_an_instance_that_ends_with_its_agent_is_begun_anew() {
-    let place = Place::new("begun-anew");
+    let mut place = Place::new("begun-anew");
     place.write(&["sleep"]);
     place.done(&["up", "--detach"]);
     let before = place.instance();
@@ -50,7 +50,7 @@ fn control_an_instance_that_ends_with_its_agent_is_begun_anew() {
     place.kill(place.agent());
     place.kill(keeper);
     place.end(&before["pid"]);
-    let _next = place.start_agent();
+    place.start_agent();
     let after = eventually("it is up again", || {
         let now = place.instances().pop()?;
         (now["phase"] == "up" && now["run"] != before["run"]).then_some(now)
@@ -95,7 +95,7 @@ fn one_root_has_one_agent_and_takes_orders_by_its_socket_alone() {
     let text = fs::read_to_string(place.fleet_file()).unwrap();
     fs::write(place.fleet_file(), text.replace(&probe(), "/nowhere/program")).unwrap();
     let before = place.instance();
-    let failed = place.stead(&["up", "--detach"]);
+    let failed = place.stead(&["up", "--detach", "--wait", "3s"]);
     let said = String::from_utf8_lossy(&failed.stderr);
     assert!(!failed.status.success() && said.contains("nowhere"), "{said}");
     assert_eq!(place.instance()["pid"], before["pid"]);

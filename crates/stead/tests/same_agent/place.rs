@@ -16,16 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Place {
     folder: PathBuf,
-}
-
-/// An agent of the test's own, which ends with it.
-pub(crate) struct Agent(Child);
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    /// An agent of the test's own.
+    agent: Option<Child>,
 }
 
 impl Place {
@@ -33,7 +25,7 @@ impl Place {
         let folder = std::env::temp_dir().join(format!("stead-same-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        Self { folder }
+        Self { folder, agent: None }
     }
 
     pub(crate) fn fleet_file(&self) -> PathBuf {
@@ -74,12 +66,12 @@ impl Place {
     }
 
     /// An agent in the foreground, as a service manager starts it.
-    pub(crate) fn start_agent(&self) -> Agent {
+    pub(crate) fn start_agent(&mut self) {
         let mut command = Command::new(stead());
         let command = self.surround(command.args(["agent", "run"]));
-        let agent = Agent(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let agent = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        self.agent = Some(agent);
         eventually("the agent answers", || self.stead(&["status"]).status.success().then_some(()));
-        agent
     }
 
     fn status(&self) -> Option<Value> {
@@ -147,6 +139,10 @@ impl Gone for Process {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = self.stead(&["down"]);
+        if let Some(agent) = &mut self.agent {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
         if thread::panicking() {
             eprintln!("kept for a look: {}", self.folder.display());
             return;
