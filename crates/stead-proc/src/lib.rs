@@ -39,7 +39,7 @@ pub use imp::handed::notify;
 pub use imp::handle::{AsHandle, Handle, OwnedHandle};
 pub use imp::hear::hear;
 pub use imp::identity::{
-    Process, asked_by, boot_id, host_name, is_own_child, program_of, start_ms, start_ticks,
+    Process, boot_id, host_name, is_own_child, program_of, start_ms, start_ticks,
 };
 pub use imp::kernel_log::kernel_lines;
 pub use imp::local::{LocalListener, LocalStream};

@@ -53,11 +53,6 @@ pub fn start_ms(start_ticks: u64) -> u64 {
     start_ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)
 }
 
-/// What a process sees that is sent this signal.
-pub fn asked_by(signal: Signal) -> String {
-    signal.to_string()
-}
-
 /// A hold on one process. While it is held, no other process can be taken for it.
 #[derive(Debug)]
 pub struct Process {
@@ -110,6 +105,12 @@ impl Process {
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Sends a signal to this very process, and says what that is called here; `None` when it is
+    /// gone.
+    pub fn ask(&self, signal: Signal) -> io::Result<Option<String>> {
+        Ok(self.signal(signal)?.then(|| signal.to_string()))
     }
 
     /// A duplicate of the socket that it listens with at this address, if it does. Whoever may

@@ -20,8 +20,8 @@ use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
 };
 use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS, GetProcessHandleCount, INFINITE,
-    RegisterWaitForSingleObject, UnregisterWait, WT_EXECUTEONLYONCE,
+    DETACHED_PROCESS, GetProcessHandleCount, INFINITE, RegisterWaitForSingleObject, UnregisterWait,
+    WT_EXECUTEONLYONCE,
 };
 
 use super::identity::Process;
@@ -115,7 +115,7 @@ fn detached(mut command: Command, args: &[&OsStr], stderr: Option<&Path>) -> io:
         None => Stdio::null(),
     });
     command.current_dir(top_folder());
-    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+    command.creation_flags(DETACHED_PROCESS);
     keep_own_streams();
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
     let child = command.spawn()?;

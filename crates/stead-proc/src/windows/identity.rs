@@ -158,26 +158,6 @@ fn ticks(time: FILETIME) -> u64 {
     u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime)
 }
 
-/// What a process sees that is sent this signal: the two that consoles have stand for the others.
-pub fn asked_by(signal: Signal) -> String {
-    match signal {
-        Signal::Kill => "its end".into(),
-        Signal::Int => "ctrl-c".into(),
-        Signal::Term => "ctrl-break".into(),
-        other @ (Signal::Abrt
-        | Signal::Alrm
-        | Signal::Cont
-        | Signal::Hup
-        | Signal::Pipe
-        | Signal::Quit
-        | Signal::Stop
-        | Signal::Tstp
-        | Signal::Usr1
-        | Signal::Usr2
-        | Signal::Winch) => other.to_string(),
-    }
-}
-
 /// A hold on one process. While it is held, no other process can be taken for it.
 #[derive(Debug)]
 pub struct Process {
@@ -231,19 +211,32 @@ impl Process {
 
     /// Ends this very process, or has its console tell it; `false` when it is gone.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
+        self.ask(signal).map(|how| how.is_some())
+    }
+
+    /// As [`Self::signal`], and says what that is called here; `None` when it is gone. The two
+    /// things that a console can tell stand for TERM and INT.
+    pub fn ask(&self, signal: Signal) -> io::Result<Option<String>> {
         if is_signaled(raw(&self.handle)) {
-            return Ok(false);
+            return Ok(None);
         }
         match signal {
             // SAFETY: the handle may end its process.
             Signal::Kill => match check(unsafe { TerminateProcess(raw(&self.handle), KILLED) }) {
                 // It was about to end by itself.
-                Err(_) if is_signaled(raw(&self.handle)) => Ok(false),
-                ended => ended.map(|()| true),
+                Err(_) if is_signaled(raw(&self.handle)) => Ok(None),
+                ended => ended.map(|()| Some("its end".into())),
             },
-            Signal::Term => tell_console(self.pid, CTRL_BREAK_EVENT).map(|()| true),
-            Signal::Int => tell_console(self.pid, CTRL_C_EVENT).map(|()| true),
-            other @ (Signal::Abrt
+            Signal::Term => {
+                // Not every system that runs programs of Windows knows both.
+                let told = tell_console(self.pid, CTRL_BREAK_EVENT).map(|()| "ctrl-break");
+                let told = told.or_else(|_| {
+                    tell_console(self.pid, CTRL_C_EVENT).map(|()| "ctrl-c, for want of ctrl-break")
+                });
+                told.map(|how| Some(how.into()))
+            }
+            Signal::Int => tell_console(self.pid, CTRL_C_EVENT).map(|()| Some("ctrl-c".into())),
+            Signal::Abrt
             | Signal::Alrm
             | Signal::Cont
             | Signal::Hup
@@ -253,8 +246,8 @@ impl Process {
             | Signal::Tstp
             | Signal::Usr1
             | Signal::Usr2
-            | Signal::Winch) => {
-                let why = format!("{other} does not exist on Windows");
+            | Signal::Winch => {
+                let why = format!("{signal} does not exist on Windows");
                 Err(io::Error::new(io::ErrorKind::Unsupported, why))
             }
         }

@@ -3,8 +3,8 @@
 
 #![expect(unsafe_code, reason = "named pipes have no safe form")]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::path::Path;
@@ -44,12 +44,9 @@ pub fn new_pipe_name() -> String {
 
 /// Has whoever looks at this path find the pipe of this name, in place of whatever was there.
 pub fn tell_pipe_name(path: &Path, name: &str) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    // Nobody else may look at it half written.
-    options.write(true).create(true).truncate(true).share_mode(0);
-    options.open(&temporary)?.write_all(name.as_bytes())?;
-    fs::rename(&temporary, path)
+    // Who reads half of it finds no pipe of that name, and comes again. A file of its own that is
+    // renamed would not do: who reads the old one at that moment keeps it from being replaced.
+    fs::write(path, name)
 }
 
 /// The name of the pipe that is found at this path.
