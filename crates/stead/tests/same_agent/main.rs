@@ -78,6 +78,21 @@ fn a_keeper_that_is_killed_is_followed_by_another_and_its_run_goes_on() {
 }
 
 #[test]
+fn what_goes_down_leaves_its_data_and_no_folder_of_an_instance() {
+    let place = Place::new("down");
+    place.write(&["sleep"]);
+    place.done(&["up", "--detach"]);
+    let before = place.instance();
+    fs::write(place.root().join("data/web.0/kept"), "x").unwrap();
+    place.done(&["down"]);
+    assert!(!place::is_alive(&before["pid"]));
+    assert_eq!(fs::read_dir(place.root().join("instances")).unwrap().count(), 0);
+    assert_eq!(fs::read_to_string(place.root().join("data/web.0/kept")).unwrap(), "x");
+    // Its agent was there for it alone.
+    assert!(!place.stead(&["status"]).status.success());
+}
+
+#[test]
 fn one_root_has_one_agent_and_takes_orders_by_its_socket_alone() {
     let place = Place::new("one");
     place.write(&["sleep"]);

@@ -28,6 +28,10 @@ impl Place {
         Self { folder, agent: None }
     }
 
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
     pub(crate) fn fleet_file(&self) -> PathBuf {
         self.folder.join("stead.toml")
     }
@@ -45,7 +49,7 @@ impl Place {
 
     /// Has a command find this fleet.
     pub(crate) fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.current_dir(&self.folder).env("STEAD_ROOT", self.folder.join("root"));
+        command.current_dir(&self.folder).env("STEAD_ROOT", self.root());
         command.env("STEAD_KEEPER_BIN", beside("STEAD_KEEPER_BIN", "stead-keeper"));
         command.stdin(Stdio::null())
     }
@@ -62,7 +66,7 @@ impl Place {
     }
 
     fn agent_log(&self) -> String {
-        fs::read_to_string(self.folder.join("root/agent.log")).unwrap_or_default()
+        fs::read_to_string(self.root().join("agent.log")).unwrap_or_default()
     }
 
     /// An agent in the foreground, as a service manager starts it.
@@ -95,7 +99,7 @@ impl Place {
 
     /// Pids of keepers, as the locks of their folders tell.
     pub(crate) fn keepers(&self) -> Vec<u32> {
-        let folder = self.folder.join("root/instances/web.0");
+        let folder = self.root().join("instances/web.0");
         let held = stead_proc::FolderLock::acquire(&folder).ok().and_then(Result::err);
         held.flatten().into_iter().collect()
     }
