@@ -24,7 +24,10 @@ const EXPECTED: &[&str] = &[
 ];
 
 /// Where a file may ask which system it is on.
-const OS_CRATES: &[&str] = &["crates/stead-host/", "crates/stead-proc/", "examples/"];
+const OS_CRATES: &[&str] =
+    &["crates/stead-host/", "crates/stead-local/", "crates/stead-proc/", "examples/"];
+
+const ASKS_OS: &str = "only stead-proc, stead-local, stead-host and examples ask for the OS";
 
 /// Words that only ask which system it is when they stand inside a `cfg`.
 const OS_WORDS: &[&str] = &["target_os", "target_family", "unix", "windows"];
@@ -126,7 +129,7 @@ fn rust_rules(path: &str, line: &str) -> impl Iterator<Item = &'static str> {
     let rules = [
         (line.chars().count() > LINE_CHARS_MAX, "a line has 100 characters at most"),
         (lacks_owner(line), "unfinished work names its owner: `(name)`"),
-        (!may_ask_os && asks_os(line), "only stead-proc, stead-host and examples ask for the OS"),
+        (!may_ask_os && asks_os(line), ASKS_OS),
         (line.trim_start().starts_with("#[ignore"), "a test that is not run is no test"),
         (
             in_tests && line.contains("sleep(") && !line.contains("// bounded poll"),

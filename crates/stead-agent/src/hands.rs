@@ -183,9 +183,14 @@ impl Hands {
 
     fn bury(&self, instance: &InstanceName) -> bool {
         let folder = self.layout.instance(instance);
-        // The lock is held while the folder goes, so that no keeper can come up in it.
-        let Ok(Ok(_lock)) = FolderLock::acquire(&folder) else { return false };
-        is_retired(&folder) && self.layout.remove_instance(instance).is_ok()
+        // The lock is held while the folder goes, so that no keeper can come up in it; where it
+        // cannot be, this thread alone starts keepers.
+        let Ok(Ok(lock)) = FolderLock::acquire(&folder) else { return false };
+        if !is_retired(&folder) {
+            return false;
+        }
+        let _lock = lock.while_removed();
+        self.layout.remove_instance(instance).is_ok()
     }
 
     fn prepare(&self, name: &InstanceName, asked: Preflight) -> Result<Warnings, StartError> {
@@ -229,8 +234,9 @@ impl Hands {
         let found = self.preflight(&start.instance, &asked);
         let folder = self.layout.instance(&start.instance);
         if found.is_err()
-            && let Ok(Ok(_lock)) = FolderLock::acquire(&folder)
+            && let Ok(Ok(lock)) = FolderLock::acquire(&folder)
         {
+            let _lock = lock.while_removed();
             fs::remove_dir_all(&folder).map_err(StartError::Leave)?;
         }
         found

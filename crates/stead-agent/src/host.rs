@@ -18,8 +18,8 @@ use crate::store::Stored;
 use crate::timetable::Timetable;
 
 /// Why what needs a front is not begun where there can be none.
-const NO_FRONT: &str = "it needs a front, and there is no `stead-front` beside this agent's keeper; \
-                        leave out `front`, or take programs of stead that have it for this system";
+const NO_FRONT: &str = "it needs a front, and there is no `stead-front` beside this agent's \
+                        keeper; leave out `front`, or take programs of stead that have it";
 
 /// Variables of the agent's environment that every run gets when the agent has them.
 const INHERITED_ALWAYS: [&str; 2] = ["TZ", "USER"];

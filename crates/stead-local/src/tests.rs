@@ -1,3 +1,5 @@
+//! Sockets between tasks of tokio, and with who knows no tokio.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ use crate::{process, say};
 const SUITES: [(&str, &str); 2] = [("stead-keeper", "same_promises"), ("stead", "same_agent")];
 
 /// Packages whose unit tests hold on Windows as well; what they show is no promise to users.
-const UNITS: [&str; 3] = ["stead-proc", "stead-release", "stead-wire"];
+const UNITS: [&str; 4] = ["stead-local", "stead-proc", "stead-release", "stead-wire"];
 
 /// What else the suites start.
 const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-probe"];

@@ -44,6 +44,11 @@ impl FolderLock {
         writeln!(file, "{}", std::process::id())
     }
 
+    /// What of it may be held while its folder is removed: all, so that nobody comes up in there.
+    pub fn while_removed(self) -> Option<Self> {
+        Some(self)
+    }
+
     /// Lets the lock pass through the next `exec` of this process.
     pub fn keep_through_exec(&self) -> io::Result<()> {
         Ok(rustix::io::fcntl_setfd(&self.file, rustix::io::FdFlags::empty())?)

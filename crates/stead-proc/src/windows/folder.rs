@@ -37,6 +37,12 @@ impl FolderLock {
         }
     }
 
+    /// What of it may be held while its folder is removed: nothing, since a file that is held has
+    /// its name until it is let go.
+    pub fn while_removed(self) -> Option<Self> {
+        None
+    }
+
     /// No process becomes another here.
     pub fn keep_through_exec(&self) -> io::Result<()> {
         Ok(())

@@ -11,7 +11,7 @@ use place::{Place, eventually, probe, stead};
 
 #[test]
 fn the_instances_of_a_killed_agent_live_on_and_are_adopted() {
-    let place = Place::new("adopted");
+    let mut place = Place::new("adopted");
     place.write(&["lines", "20"]);
     place.done(&["up", "--detach"]);
     let (before, agent) = (place.instance(), place.agent());
@@ -22,7 +22,7 @@ fn the_instances_of_a_killed_agent_live_on_and_are_adopted() {
     assert!(!failed.status.success(), "there is no agent: {failed:?}");
     assert!(place::is_alive(&before["pid"]), "it lives on without an agent");
 
-    let _next = place.start_agent();
+    place.start_agent();
     let after = eventually("it is adopted", || {
         let now = place.instances().pop()?;
         (now["phase"] == "up" && now["keeper"] != "silent").then_some(now)
@@ -42,7 +42,7 @@ fn the_instances_of_a_killed_agent_live_on_and_are_adopted() {
 /// own, the next agent would have nothing to adopt.
 #[test]
 fn control_an_instance_that_ends_with_its_agent_is_begun_anew() {
-    let place = Place::new("begun-anew");
+    let mut place = Place::new("begun-anew");
     place.write(&["sleep"]);
     place.done(&["up", "--detach"]);
     let before = place.instance();
@@ -50,7 +50,7 @@ fn control_an_instance_that_ends_with_its_agent_is_begun_anew() {
     place.kill(place.agent());
     place.kill(keeper);
     place.end(&before["pid"]);
-    let _next = place.start_agent();
+    place.start_agent();
     let after = eventually("it is up again", || {
         let now = place.instances().pop()?;
         (now["phase"] == "up" && now["run"] != before["run"]).then_some(now)
@@ -78,6 +78,21 @@ fn a_keeper_that_is_killed_is_followed_by_another_and_its_run_goes_on() {
 }
 
 #[test]
+fn what_goes_down_leaves_its_data_and_no_folder_of_an_instance() {
+    let place = Place::new("down");
+    place.write(&["sleep"]);
+    place.done(&["up", "--detach"]);
+    let before = place.instance();
+    fs::write(place.root().join("data/web.0/kept"), "x").unwrap();
+    place.done(&["down"]);
+    assert!(!place::is_alive(&before["pid"]));
+    assert_eq!(fs::read_dir(place.root().join("instances")).unwrap().count(), 0);
+    assert_eq!(fs::read_to_string(place.root().join("data/web.0/kept")).unwrap(), "x");
+    // Its agent was there for it alone.
+    assert!(!place.stead(&["status"]).status.success());
+}
+
+#[test]
 fn one_root_has_one_agent_and_takes_orders_by_its_socket_alone() {
     let place = Place::new("one");
     place.write(&["sleep"]);
@@ -95,7 +110,7 @@ fn one_root_has_one_agent_and_takes_orders_by_its_socket_alone() {
     let text = fs::read_to_string(place.fleet_file()).unwrap();
     fs::write(place.fleet_file(), text.replace(&probe(), "/nowhere/program")).unwrap();
     let before = place.instance();
-    let failed = place.stead(&["up", "--detach"]);
+    let failed = place.stead(&["up", "--detach", "--wait", "3s"]);
     let said = String::from_utf8_lossy(&failed.stderr);
     assert!(!failed.status.success() && said.contains("nowhere"), "{said}");
     assert_eq!(place.instance()["pid"], before["pid"]);

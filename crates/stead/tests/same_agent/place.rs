@@ -16,16 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Place {
     folder: PathBuf,
-}
-
-/// An agent of the test's own, which ends with it.
-pub(crate) struct Agent(Child);
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    /// An agent of the test's own.
+    agent: Option<Child>,
 }
 
 impl Place {
@@ -33,7 +25,11 @@ impl Place {
         let folder = std::env::temp_dir().join(format!("stead-same-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        Self { folder }
+        Self { folder, agent: None }
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("root")
     }
 
     pub(crate) fn fleet_file(&self) -> PathBuf {
@@ -53,7 +49,7 @@ impl Place {
 
     /// Has a command find this fleet.
     pub(crate) fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.current_dir(&self.folder).env("STEAD_ROOT", self.folder.join("root"));
+        command.current_dir(&self.folder).env("STEAD_ROOT", self.root());
         command.env("STEAD_KEEPER_BIN", beside("STEAD_KEEPER_BIN", "stead-keeper"));
         command.stdin(Stdio::null())
     }
@@ -70,16 +66,16 @@ impl Place {
     }
 
     fn agent_log(&self) -> String {
-        fs::read_to_string(self.folder.join("root/agent.log")).unwrap_or_default()
+        fs::read_to_string(self.root().join("agent.log")).unwrap_or_default()
     }
 
     /// An agent in the foreground, as a service manager starts it.
-    pub(crate) fn start_agent(&self) -> Agent {
+    pub(crate) fn start_agent(&mut self) {
         let mut command = Command::new(stead());
         let command = self.surround(command.args(["agent", "run"]));
-        let agent = Agent(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let agent = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        self.agent = Some(agent);
         eventually("the agent answers", || self.stead(&["status"]).status.success().then_some(()));
-        agent
     }
 
     fn status(&self) -> Option<Value> {
@@ -103,7 +99,7 @@ impl Place {
 
     /// Pids of keepers, as the locks of their folders tell.
     pub(crate) fn keepers(&self) -> Vec<u32> {
-        let folder = self.folder.join("root/instances/web.0");
+        let folder = self.root().join("instances/web.0");
         let held = stead_proc::FolderLock::acquire(&folder).ok().and_then(Result::err);
         held.flatten().into_iter().collect()
     }
@@ -147,6 +143,10 @@ impl Gone for Process {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = self.stead(&["down"]);
+        if let Some(agent) = &mut self.agent {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
         if thread::panicking() {
             eprintln!("kept for a look: {}", self.folder.display());
             return;
