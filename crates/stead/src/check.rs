@@ -196,7 +196,13 @@ mod tests {
         let host: HostName = "vm1".parse().unwrap();
         let instances = BTreeMap::new();
         let plan = Plan { fleet: "shop".parse().unwrap(), host: host.clone(), instances };
-        let needs = Needs { plan, machine: "x86_64", release_bytes: 0, programs: Vec::new() };
+        let needs = Needs {
+            plan,
+            machine: "x86_64",
+            release_bytes: 0,
+            programs: Vec::new(),
+            signatures: Vec::new(),
+        };
         let way = Way { address: Address::Local, root: None, sudo: false };
         let asked = [Asked { host: host.clone(), way, needs: Arc::new(needs) }];
         let mut ctx = Context { root: None, screen: Screen::new(ColorChoice::Never) };
