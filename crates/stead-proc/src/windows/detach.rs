@@ -71,6 +71,11 @@ pub fn spawn_bare(
     spawn_detached(program, args, stderr)
 }
 
+/// Has a program begin without our console: it can ask nobody anything.
+pub fn leave_terminal(command: &mut Command) {
+    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+}
+
 /// Takes note of the end of a child; `false` while it lives. One that is not ours has ended.
 pub fn reap(pid: u32) -> io::Result<bool> {
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
