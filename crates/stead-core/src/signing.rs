@@ -107,7 +107,10 @@ impl Signing {
     /// The file with the certificate, if it is in one.
     pub fn certificate(&self) -> Option<&str> {
         match &self.tool {
-            Tool::Osslsigncode { pair: Pair::Pem { certificate: file, .. } | Pair::Pfx(file), .. }
+            Tool::Osslsigncode {
+                pair: Pair::Pem { certificate: file, .. } | Pair::Pfx(file),
+                ..
+            }
             | Tool::Signtool { holder: Holder::Pfx(file) } => Some(file),
             Tool::Signtool { holder: Holder::Store { .. } } => None,
         }
@@ -143,9 +146,9 @@ impl Signing {
                 });
                 let stamp = stamp.into_iter();
                 let stamp = stamp.map(|url| [Word::Text("/tr"), url]);
-                words.extend(stamp.flat_map(|[tr, url]| {
-                    [tr, url, Word::Text("/td"), Word::Text("SHA256")]
-                }));
+                words.extend(
+                    stamp.flat_map(|[tr, url]| [tr, url, Word::Text("/td"), Word::Text("SHA256")]),
+                );
                 words.push(Word::Copy);
             }
         }
@@ -234,9 +237,7 @@ fn is_empty_talk(line: &str) -> bool {
 fn of_openssl(line: &str) -> Option<String> {
     let parts: Vec<&str> = line.splitn(9, ':').collect();
     match parts.as_slice() {
-        [_, "error", _, _, _, reason, _, _, detail] if detail.is_empty() => {
-            Some((*reason).to_owned())
-        }
+        [_, "error", _, _, _, reason, _, _, ""] => Some((*reason).to_owned()),
         [_, "error", _, _, _, reason, _, _, detail] => Some(format!("{reason}: {detail}")),
         _ => None,
     }

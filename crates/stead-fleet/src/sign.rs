@@ -204,7 +204,8 @@ impl Sign {
             let found: Vec<&str> = packed.iter().filter(is_it).chain(in_it).copied().collect();
             if found.is_empty() {
                 let what = format!("nothing of `{}` can be signed", quoted(&file.path));
-                let because = format!("{} has no such file, and none in it is {}", self.of(), any());
+                let because =
+                    format!("{} has no such file, and none in it is {}", self.of(), any());
                 problems.push(Problem::new(file.span.clone(), what, because, "a file that it has"));
             }
             chosen.extend(found);
@@ -402,7 +403,7 @@ impl Part<'_, '_, '_> {
                     chosen.push(ReleaseFile { path: path.clone(), name, span: span.clone() });
                 }
                 None => {
-                    let what = format!("`{}` is signed and not packed", quoted(path));
+                    let what = format!("`{}` is to be signed and is not packed", quoted(path));
                     let because = "`files` of the service names nothing that holds it";
                     let packed = files.iter().map(|file| file.path.as_str());
                     let try_this = match self.reader.nearest(path, packed) {

@@ -58,11 +58,11 @@ pub(crate) async fn check(ctx: &mut Context, args: CheckArgs) -> Result<(), Fail
     let file = file.narrowed(&args.scope)?;
     file.check_files(Stage::NotBuilt)?;
     let kit = Kit::own()?;
-    let mut asked = Vec::new();
+    let (mut asked, mut looked) = (Vec::new(), needs::Looked::new());
     for host in hosts::used(&file) {
         let (host, way) = (host.name().clone(), hosts::way(host)?);
         let local = LocalFleet { file: &file, host: host.clone() };
-        let needs = Arc::new(needs::of(&local, &kit)?);
+        let needs = Arc::new(needs::of(&local, &kit, &mut looked).await?);
         asked.push(Asked { host, way, needs });
     }
     let mut hosts = look(&asked).await;

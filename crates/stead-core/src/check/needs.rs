@@ -47,9 +47,14 @@ pub struct Signature {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SignatureState {
     /// It does not verify; `copy` is the file that is kept of it.
-    Bad { why: String, copy: String },
+    Bad {
+        why: String,
+        copy: String,
+    },
     /// The tool that signs is not on this machine.
-    NoTool { tool: &'static str },
+    NoTool {
+        tool: &'static str,
+    },
     Verified,
     /// A deploy will sign it.
     Unsigned,

@@ -162,5 +162,8 @@ fn of_what_a_tool_says_the_fault_is_told() {
     }
     let long = reason(&"cannot ".repeat(1000));
     assert_eq!(long.chars().count(), REASON_LINE_CHARS_MAX);
-    assert_eq!(reason("cannot a\ncannot a\ncannot b\ncannot c\ncannot d\n").matches(';').count(), 2);
+    assert_eq!(
+        reason("cannot a\ncannot a\ncannot b\ncannot c\ncannot d\n").matches(';').count(),
+        2
+    );
 }

@@ -80,7 +80,10 @@ fn what_a_sign_goes_by_must_be_there() {
     let what = |field: &str, path: &str| format!("there is no {field} to sign with: `{path}`");
     let bad = "certificate = \"keys/b.pem\", key = \"keys\", trust = \"nowhere/ca.pem\"";
     let told = check(bad).unwrap_err();
-    assert_eq!(told[0], (what("certificate", "keys/b.pem"), "`certificate = \"keys/a.pem\"`".into()));
+    assert_eq!(
+        told[0],
+        (what("certificate", "keys/b.pem"), "`certificate = \"keys/a.pem\"`".into())
+    );
     assert_eq!(told[1].0, what("key", "keys"));
     assert_eq!(told[2].0, what("trust", "nowhere/ca.pem"));
     std::fs::remove_dir_all(folder).unwrap();

@@ -1,0 +1,217 @@
+//! Programs that are signed before they are packed, by the real tool.
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod place;
+
+use std::fs;
+
+use place::{BY_PEM, BY_PFX, PASSWORD, Place, ended};
+
+#[test]
+fn what_is_packed_is_signed_and_what_was_built_stays_as_it_was() {
+    let Some(place) = Place::get("packed") else { return };
+    let built = place.folder.join("dist/shop.exe");
+    let before = fs::read(&built).unwrap();
+    // Control: without `sign` nothing is.
+    place.write("");
+    let plain = place.release();
+    assert_eq!(fs::read(place.packed(&plain, "shop.exe")).unwrap(), before);
+    assert!(!place.verifies(&built) && place.kept().is_empty());
+    assert_eq!(place.signatures(0), []);
+
+    let closed =
+        BY_PEM.replace("signer.key", "closed.key") + ", password = { secret = \"signing\" }";
+    for by in [BY_PEM, BY_PFX, &closed] {
+        place.sign_by(by);
+        assert!(place.up(0).contains("signed dist/shop.exe of web by osslsigncode"), "{by}");
+        let signed = place.release();
+        assert_ne!(signed, plain);
+        assert!(place.verifies(&place.packed(&signed, "shop.exe")), "{by}");
+        let readme = fs::read_to_string(place.packed(&signed, "doc/read.me")).unwrap();
+        assert_eq!(readme, "nothing to sign\n");
+        assert_eq!(fs::read(&built).unwrap(), before, "it was signed itself");
+        fs::remove_dir_all(place.folder.join("cache")).unwrap();
+    }
+}
+
+#[test]
+fn the_same_program_is_signed_once_and_another_one_is_another_release() {
+    let Some(place) = Place::get("once") else { return };
+    place.sign_by(BY_PEM);
+    let plan = place.ends(0, &["plan"]);
+    assert!(plan.contains("signed by `up`, not by `plan`: web"), "{plan}");
+    assert!(place.kept().is_empty(), "a plan signs nothing");
+    let first = place.release();
+    // Built again, and signed when another time would stand in it.
+    std::thread::sleep(std::time::Duration::from_millis(1100)); // signatures count seconds
+    place.compile("one");
+    assert!(!place.up(0).contains("signed dist"), "it was signed again");
+    assert_eq!(place.release(), first);
+    let plan = place.ends(0, &["plan"]);
+    assert!(!plan.contains("signed by") && !plan.contains("release"), "{plan}");
+    // Control: without what is kept, the same program is another release.
+    fs::rename(place.folder.join("cache"), place.folder.join("aside")).unwrap();
+    assert_ne!(place.release(), first);
+    fs::remove_dir_all(place.folder.join("cache")).unwrap();
+    fs::rename(place.folder.join("aside"), place.folder.join("cache")).unwrap();
+    assert_eq!(place.release(), first);
+
+    place.compile("two");
+    let second = place.release();
+    assert_ne!(second, first);
+    place.compile("one");
+    assert_eq!(place.release(), first, "what was signed before is taken again");
+    place.certify();
+    let renewed = place.release();
+    assert!(renewed != first && renewed != second, "another certificate");
+    assert!(place.verifies(&place.packed(&renewed, "shop.exe")));
+}
+
+#[test]
+fn a_signed_program_with_one_flipped_byte_is_refused_and_named() {
+    let Some(place) = Place::get("flipped") else { return };
+    place.sign_by(BY_PEM);
+    let row = |level: &str, found: &str| (level.to_owned(), found.to_owned());
+    let file = "`dist/shop.exe` of web";
+    let unsigned = format!("{file} is yet to be signed, which a deploy does");
+    assert_eq!(place.signatures(0), [row("ok", &unsigned)]);
+    let first = place.release();
+    let good = format!("the signature of {file} verifies");
+    assert_eq!(place.signatures(0), [row("ok", &good)]);
+
+    let [copy] = place.kept().try_into().unwrap();
+    let whole = fs::read(&copy).unwrap();
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    fs::write(&copy, flipped).unwrap();
+    let [(level, found)] = place.signatures(6).try_into().unwrap();
+    assert_eq!(level, "fail");
+    assert!(found.starts_with(&format!("the signature of {file} does not verify: ")), "{found}");
+    assert!(found.contains("MISMATCH"), "{found}");
+    let mend = format!("`rm '{}'`", copy.display());
+    let said = place.ends(6, &["check"]);
+    assert!(said.contains("`local`: signature") && said.contains("does not verify"), "{said}");
+    let said = place.up(6);
+    assert!(said.contains("the signature of `dist/shop.exe` of service `web`"), "{said}");
+    assert!(said.contains("MISMATCH") && said.contains(&mend), "{said}");
+    // Control: whole again it is fit, and what is told to be tried helps.
+    fs::write(&copy, whole).unwrap();
+    assert_eq!(place.signatures(0), [row("ok", &good)]);
+    assert_eq!(place.release(), first);
+    fs::remove_file(&copy).unwrap();
+    place.release();
+    assert_eq!(place.signatures(0), [row("ok", &good)]);
+}
+
+/// Runs the real tool, and writes down what every process on the machine is called with meanwhile.
+const WATCHING: &str = "exec 3<&0\n\
+    PATH=${PATH#*:} osslsigncode \"$@\" <&3 &\n\
+    cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >>\"$WATCHED\"\n\
+    wait $!";
+
+#[test]
+fn a_password_reaches_the_tool_and_stands_nowhere_else() {
+    let Some(place) = Place::get("password") else { return };
+    let (path, watched) = (place.instead("osslsigncode", WATCHING), place.folder.join("watched"));
+    let up = |code: i32, password: &str| {
+        let mut command = place.command(&["up", "--detach"]);
+        command.env("PATH", &path).env("WATCHED", &watched).env("SIGNING", password);
+        ended(code, command.output().unwrap())
+    };
+    let closed =
+        BY_PEM.replace("signer.key", "closed.key") + ", password = { secret = \"signing\" }";
+    const WRONG: &str = "herring-4711-signing";
+    for by in [BY_PFX, &closed] {
+        place.sign_by(by);
+        let mut said = up(6, WRONG);
+        assert!(said.contains("`dist/shop.exe` of service `web` cannot be signed"), "{said}");
+        assert!(said.to_lowercase().contains("password"), "{said}");
+        assert!(said.contains("the secret `signing` is the password"), "{said}");
+        assert!(place.kept().is_empty(), "what was not signed is kept");
+        said += &up(0, PASSWORD);
+        let seen = fs::read_to_string(&watched).unwrap();
+        // Control: it is seen what tools are called with.
+        assert!(seen.contains("-readpass /dev/stdin"), "{seen}");
+        for secret in [WRONG, PASSWORD] {
+            assert!(!said.contains(secret) && !seen.contains(secret), "{secret}: {said}\n{seen}");
+        }
+        let grep = std::process::Command::new("grep")
+            .args(["-rlF", PASSWORD, "root", "cache", "watched"])
+            .current_dir(&place.folder)
+            .output();
+        assert_eq!(String::from_utf8_lossy(&grep.unwrap().stdout), "", "files that hold it");
+        fs::remove_dir_all(place.folder.join("cache")).unwrap();
+    }
+    // Nobody is asked for one that is not needed: what is kept was signed with it.
+    up(0, PASSWORD);
+    let mut command = place.command(&["up", "--detach"]);
+    ended(0, command.env_remove("SIGNING").output().unwrap());
+    fs::remove_dir_all(place.folder.join("cache")).unwrap();
+    let mut command = place.command(&["up", "--detach"]);
+    let said = ended(6, command.env_remove("SIGNING").output().unwrap());
+    assert!(said.contains("the secret `signing` has no value"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_signed_is_told_before_anything_is_changed() {
+    let Some(place) = Place::get("cannot") else { return };
+    place.sign_by(BY_PEM);
+    fs::write(place.folder.join("dist/text.exe"), "no program\n").unwrap();
+    let other = BY_PEM.replace("signer.key", "ca.key");
+    let unclosed = BY_PEM.replace("signer.key", "closed.key");
+    let untrusted = BY_PEM.split(", trust").next().unwrap();
+    let with = |files: &str| format!("{BY_PEM}, files = [\"{files}\"]");
+    let [exe, text, folder, none] =
+        ["dist/shop.exe", "dist/text.exe", "dist/doc", "dist/none.exe"].map(with);
+    let of_exe = |by: &str| format!("{by}, files = [\"dist/shop.exe\"]");
+    for (by, code, told) in [
+        (&*BY_PEM.replace("signer.pem", "singer.pem"), 3, "`certificate = \"keys/signer.pem\"`"),
+        (&BY_PEM.replace("osslsigncode", "osslsign"), 3, "`tool = \"osslsigncode\"`"),
+        (&folder, 3, "nothing of `dist/doc` can be signed"),
+        (&none, 3, "nothing of `dist/none.exe` can be signed"),
+        (&text, 6, "`dist/text.exe` of service `web` cannot be signed"),
+        (&of_exe(&other), 6, "the key is that of the certificate"),
+        (&of_exe(&unclosed), 6, "or name its `password`"),
+        (&of_exe(untrusted), 6, "`sign.trust` names the certificates that are trusted"),
+    ] {
+        place.sign_by(by);
+        let said = place.up(code);
+        assert!(said.contains(told), "{by}: {said}");
+        assert!(code != 3 || said.contains("stead.toml:"), "{by}: it has no place: {said}");
+        assert!(!place.folder.join("root/releases").exists(), "{by}: something was packed");
+        assert!(place.kept().is_empty(), "{by}: {:?}", place.kept());
+    }
+    // A tool that is not there.
+    place.sign_by(&exe);
+    let empty = place.folder.join("empty");
+    fs::create_dir(&empty).unwrap();
+    let said = ended(6, place.command(&["up"]).env("PATH", &empty).output().unwrap());
+    assert!(said.contains("`osslsigncode` cannot be run") && said.contains("install"), "{said}");
+    // Control: the same with nothing wrong.
+    place.release();
+}
+
+/// Stands for `signtool`, of which there is none here: it signs in place, and takes down its words.
+const SIGNTOOL: &str = "echo \"$@\" >>\"$TOLD\"\n\
+    for last; do :; done\n\
+    case $1 in sign) echo signed >>\"$last\";; verify) tail -n1 \"$last\" | grep -qx signed;; esac";
+
+#[test]
+fn signtool_is_told_the_thumbprint_and_signs_a_copy_in_place() {
+    let Some(place) = Place::get("signtool") else { return };
+    let (path, told) = (place.instead("signtool", SIGNTOOL), place.folder.join("told"));
+    let thumbprint = "0123456789ABCDEF0123456789ABCDEF01234567";
+    place.sign_by(&format!("tool = \"signtool\", thumbprint = \"{thumbprint}\""));
+    let before = fs::read(place.folder.join("dist/shop.exe")).unwrap();
+    let mut command = place.command(&["up", "--detach"]);
+    ended(0, command.env("PATH", &path).env("TOLD", &told).output().unwrap());
+    let [copy] = place.kept().try_into().unwrap();
+    assert_eq!(fs::read(copy).unwrap(), [&before[..], b"signed\n"].concat());
+    assert_eq!(fs::read(place.folder.join("dist/shop.exe")).unwrap(), before);
+    let told = fs::read_to_string(&told).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    assert!(lines[0].starts_with(&format!("sign /q /fd SHA256 /sha1 {thumbprint} /")), "{told}");
+    assert!(lines[1].starts_with("verify /q /pa /"), "{told}");
+}
