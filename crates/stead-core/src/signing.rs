@@ -17,6 +17,9 @@ pub const EXTENSIONS: [&str; 4] = ["dll", "exe", "msi", "ps1"];
 /// What is hashed for a key begins with this: another format has other keys.
 const KEY_FORMAT: &str = "stead-signed/1";
 
+/// What osslsigncode says where it goes on.
+const TIMESTAMP_FAILS: &str = "Timestamp Server Signature verification: failed";
+
 /// So much of what a tool says is told, in lines.
 const REASON_LINES_MAX: usize = 3;
 
@@ -41,6 +44,8 @@ pub enum Tool {
         password: Option<SecretName>,
         /// The certificates that are trusted in verifying; the system's, if none.
         trust: Option<String>,
+        /// The same for whom is asked for the time.
+        timestamp_trust: Option<String>,
     },
     /// It takes a password in its arguments alone, and so gets none.
     Signtool { holder: Holder },
@@ -159,9 +164,11 @@ impl Signing {
     pub fn verify_words(&self) -> Vec<Word<'_>> {
         let mut words = Vec::from([Word::Text("verify")]);
         match &self.tool {
-            Tool::Osslsigncode { trust, .. } => {
-                let trust = trust.iter();
-                words.extend(trust.flat_map(|file| [Word::Text("-CAfile"), Word::Given(file)]));
+            Tool::Osslsigncode { trust, timestamp_trust, .. } => {
+                for (option, file) in [("-CAfile", trust), ("-TSA-CAfile", timestamp_trust)] {
+                    let file = file.iter();
+                    words.extend(file.flat_map(|file| [Word::Text(option), Word::Given(file)]));
+                }
                 words.extend([Word::Text("-in"), Word::Copy]);
             }
             Tool::Signtool { .. } => {
@@ -169,6 +176,13 @@ impl Signing {
             }
         }
         words
+    }
+
+    /// What is wrong though the tool found a signature good, by what it said: where nobody trusts
+    /// the time, the signature ends with its certificate, for all that a timestamp was asked for.
+    pub fn doubt(&self, said: &str) -> Option<&'static str> {
+        let fails = said.lines().any(|line| line.trim() == TIMESTAMP_FAILS);
+        (self.timestamp.is_some() && fails).then_some("the timestamp does not verify")
     }
 
     /// What the key of a signed copy is hashed from: two programs with one key are signed once.

@@ -43,6 +43,9 @@ table! {
         /// The server that is asked for the time, by RFC 3161, so that signatures outlive their
         /// certificate.
         timestamp: ServerUrl,
+        /// The file with the certificates, in PEM, that are trusted when `osslsigncode` verifies
+        /// the time; those of the system, if it is left out.
+        timestamp_trust: FilePath,
     }
 }
 
@@ -271,8 +274,19 @@ impl Part<'_, '_, '_> {
             SignTool::Signtool => self.signtool(span, raw),
         };
         let chosen = self.chosen(span, raw, files);
+        if let (Some(At { span, .. }), true) = (raw.timestamp_trust.at(), raw.timestamp.is_absent())
+        {
+            let what = format!("`{}` is of no use", self.path("sign.timestamp_trust"));
+            let because = "nobody is asked for the time";
+            self.say(span, what, because, "`timestamp` with the URL of a server, too");
+        }
         let timestamp = raw.timestamp.value().map(|url| url.0.clone());
-        let goes_by = [("certificate", &raw.certificate), ("key", &raw.key), ("trust", &raw.trust)];
+        let goes_by = [
+            ("certificate", &raw.certificate),
+            ("key", &raw.key),
+            ("trust", &raw.trust),
+            ("timestamp_trust", &raw.timestamp_trust),
+        ];
         let goes_by = goes_by.into_iter().filter_map(|(field, file)| {
             let At { span, value } = file.at()?;
             Some((field, At { span: span.clone(), value: value.0.clone() }))
@@ -306,12 +320,14 @@ impl Part<'_, '_, '_> {
                 Pair::Pem { certificate: certificate.0.clone(), key: key.0.clone() }
             }
         };
-        if raw.password.is_bad() || raw.trust.is_bad() || !raw.thumbprint.is_absent() {
+        let is_bad = raw.trust.is_bad() || raw.timestamp_trust.is_bad() || raw.password.is_bad();
+        if is_bad || !raw.thumbprint.is_absent() {
             return None;
         }
         let password = raw.password.value().map(|password| password.0.value.clone());
-        let trust = raw.trust.value().map(|file| file.0.clone());
-        Some(Tool::Osslsigncode { pair, password, trust })
+        let file = |field: &Field<FilePath>| field.value().map(|file| file.0.clone());
+        let (trust, timestamp_trust) = (file(&raw.trust), file(&raw.timestamp_trust));
+        Some(Tool::Osslsigncode { pair, password, trust, timestamp_trust })
     }
 
     fn signtool(&mut self, span: &Span, raw: &RawSign) -> Option<Tool> {
@@ -323,6 +339,12 @@ impl Part<'_, '_, '_> {
             ("key", raw.key.at().map(|at| &at.span), no_key, "leave it out"),
             ("password", raw.password.at().map(|at| &at.span), no_password, in_store),
             ("trust", raw.trust.at().map(|at| &at.span), no_trust, "leave it out"),
+            (
+                "timestamp_trust",
+                raw.timestamp_trust.at().map(|at| &at.span),
+                no_trust,
+                "leave it out",
+            ),
         ];
         let mut is_good = true;
         for (field, span, because, try_this) in misplaced {

@@ -219,22 +219,25 @@ impl<'a> Job<'a> {
         kept: Option<&Path>,
     ) -> Result<(), SignFailure> {
         let words = self.sign.signing.verify_words();
-        self.run(&words, (file, file), None).await?.map_err(|why| SignFailure::Verify {
+        let signing = &self.sign.signing;
+        let told = self.run(&words, (file, file), None).await?;
+        let told = told.and_then(|said| signing.doubt(&said).map_or(Ok(()), |it| Err(it.into())));
+        told.map_err(|why| SignFailure::Verify {
             file: wanted.path.clone(),
             service: self.service.name().to_string(),
-            tool: self.sign.signing.program(),
+            tool: signing.program(),
             why,
             copy: kept.map(Path::to_owned),
         })
     }
 
-    /// Runs the tool; what it says tells why it fails.
+    /// Runs the tool, and hands on what it said, or why it failed.
     async fn run(
         &self,
         words: &[Word<'_>],
         (copy, signed): (&Path, &Path),
         password: Option<&Secret>,
-    ) -> Result<Result<(), String>, SignFailure> {
+    ) -> Result<Result<String, String>, SignFailure> {
         let tool = self.sign.signing.program();
         let folder = self.local.file.folder();
         let mut command = std::process::Command::new(tool);
@@ -314,7 +317,10 @@ fn digest_of(path: &Path) -> Result<String, SignFailure> {
 }
 
 /// Runs a tool with a password on its standard input, which nobody else can read.
-async fn run(mut command: Command, password: Option<&Secret>) -> io::Result<Result<(), String>> {
+async fn run(
+    mut command: Command,
+    password: Option<&Secret>,
+) -> io::Result<Result<String, String>> {
     let input = if password.is_some() { Stdio::piped() } else { Stdio::null() };
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
@@ -327,12 +333,12 @@ async fn run(mut command: Command, password: Option<&Secret>) -> io::Result<Resu
     };
     let (_, out, err) = tokio::join!(told, said(out), said(err));
     let status = child.wait().await?;
-    if status.success() {
-        return Ok(Ok(()));
-    }
     let mut text = format!("{}\n{}", out?, err?);
     if let Some(password) = password {
         text = text.replace(password.value(), "…");
+    }
+    if status.success() {
+        return Ok(Ok(text));
     }
     let why = reason(&text);
     Ok(Err(if why.is_empty() { format!("it ended with {status}") } else { why }))

@@ -5,7 +5,9 @@ use alloc::string::ToString as _;
 use super::*;
 
 fn osslsigncode(pair: Pair) -> Signing {
-    Signing { tool: Tool::Osslsigncode { pair, password: None, trust: None }, timestamp: None }
+    let (password, trust, timestamp_trust) = (None, None, None);
+    let tool = Tool::Osslsigncode { pair, password, trust, timestamp_trust };
+    Signing { tool, timestamp: None }
 }
 
 fn pem() -> Pair {
@@ -28,8 +30,9 @@ fn with_password(mut signing: Signing) -> Signing {
 }
 
 fn with_trust(mut signing: Signing) -> Signing {
-    if let Tool::Osslsigncode { trust, .. } = &mut signing.tool {
+    if let Tool::Osslsigncode { trust, timestamp_trust, .. } = &mut signing.tool {
         *trust = Some("keys/ca.pem".into());
+        *timestamp_trust = Some("keys/tsa.pem".into());
     }
     signing
 }
@@ -61,7 +64,7 @@ fn each_tool_is_told_what_to_sign_with_and_nothing_secret() {
             stamped(with_trust(with_password(osslsigncode(Pair::Pfx("shop.pfx".into()))))),
             "sign -pkcs12 <shop.pfx> -readpass /dev/stdin -h sha256 -ts http://time.example \
              -in COPY -out SIGNED",
-            "verify -CAfile <keys/ca.pem> -in COPY",
+            "verify -CAfile <keys/ca.pem> -TSA-CAfile <keys/tsa.pem> -in COPY",
         ),
         (
             stamped(signtool(store())),
@@ -112,6 +115,17 @@ fn a_key_changes_with_whatever_is_signed_and_with_nothing_else() {
     ];
     for (n, one) in all.iter().enumerate() {
         assert!(!all[..n].contains(one), "two are alike: {one}");
+    }
+}
+
+#[test]
+fn a_time_that_nobody_trusts_is_a_doubt_where_one_was_asked_for() {
+    let fails = "  Timestamp Server Signature verification: failed\nSignature verification: ok\n";
+    let good = fails.replace("failed", "ok");
+    let asked = stamped(osslsigncode(pem()));
+    assert!(asked.doubt(fails).is_some());
+    for (signing, said) in [(&asked, &*good), (&asked, ""), (&osslsigncode(pem()), fails)] {
+        assert_eq!(signing.doubt(said), None, "{said}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Programs that are signed before they are packed, by the real tool.
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod clock;
 mod place;
 
 use std::fs;
@@ -190,6 +191,29 @@ fn what_cannot_be_signed_is_told_before_anything_is_changed() {
     assert!(said.contains("`osslsigncode` cannot be run") && said.contains("install"), "{said}");
     // Control: the same with nothing wrong.
     place.release();
+}
+
+#[test]
+fn a_timestamp_is_asked_for_and_one_that_nobody_trusts_is_refused() {
+    let Some(place) = Place::get("clock") else { return };
+    let url = format!("http://{}/", clock::start(&place));
+    let stamped = format!("{BY_PEM}, timestamp = \"{url}\"");
+    place.sign_by(&stamped);
+    let said = place.up(6);
+    assert!(said.contains("the timestamp does not verify"), "{said}");
+    assert!(place.kept().is_empty());
+    place.sign_by(&format!("{stamped}, timestamp_trust = \"keys/ca.pem\""));
+    let release = place.release();
+    let signed = place.packed(&release, "shop.exe");
+    assert!(place.verifies(&signed));
+    let has_time = |file| fs::read(file).unwrap().windows(5).any(|it| it == b"Clock");
+    assert!(has_time(signed), "no timestamp is in it");
+    // Control: without `timestamp` there is none, and where no server is, nothing is signed.
+    place.sign_by(BY_PEM);
+    let release = place.release();
+    assert!(!has_time(place.packed(&release, "shop.exe")));
+    place.sign_by(&BY_PEM.replace("trust", "timestamp = \"http://127.0.0.1:9/\", trust"));
+    assert!(place.up(6).contains("timestamping failed"));
 }
 
 /// Stands for `signtool`, of which there is none here: it signs in place, and takes down its words.

@@ -66,7 +66,6 @@ impl Place {
     pub(crate) fn certify(&self) {
         let ext = "extendedKeyUsage=codeSigning\nkeyUsage=critical,digitalSignature\n";
         fs::write(self.folder.join("keys/ext"), ext).unwrap();
-        let password = format!("pass:{PASSWORD}");
         for line in [
             "req -x509 -newkey rsa:2048 -nodes -keyout keys/ca.key -out keys/ca.pem -days 2 \
              -subj /CN=Authority",
@@ -78,11 +77,16 @@ impl Place {
              -passout PASSWORD",
             "rsa -in keys/signer.key -aes256 -passout PASSWORD -out keys/closed.key",
         ] {
-            let words = line.split_whitespace();
-            let words: Vec<_> =
-                words.map(|it| if it == "PASSWORD" { password.as_str() } else { it }).collect();
-            self.run("openssl", &words);
+            self.openssl(line);
         }
+    }
+
+    /// Runs it with these words.
+    pub(crate) fn openssl(&self, line: &str) {
+        let password = format!("pass:{PASSWORD}");
+        let word = |it| if it == "PASSWORD" { password.as_str() } else { it };
+        let words: Vec<_> = line.split_whitespace().map(word).collect();
+        self.run("openssl", &words);
     }
 
     fn run(&self, program: &str, args: &[&str]) {
