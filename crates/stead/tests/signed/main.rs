@@ -5,14 +5,21 @@ mod clock;
 mod place;
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use place::{BY_PEM, BY_PFX, PASSWORD, Place, ended};
+
+/// As [`BY_PEM`], with the key closed.
+fn closed() -> String {
+    BY_PEM.replace("signer.key", "closed.key")
+}
 
 #[test]
 fn what_is_packed_is_signed_and_what_was_built_stays_as_it_was() {
     let Some(place) = Place::get("packed") else { return };
     let built = place.folder.join("dist/shop.exe");
     let before = fs::read(&built).unwrap();
+    fs::write(place.folder.join("dist/install.ps1"), "Write-Host 'shop'\r\n").unwrap();
     // Control: without `sign` nothing is.
     place.write("");
     let plain = place.release();
@@ -20,14 +27,17 @@ fn what_is_packed_is_signed_and_what_was_built_stays_as_it_was() {
     assert!(!place.verifies(&built) && place.kept().is_empty());
     assert_eq!(place.signatures(0), []);
 
-    let closed =
-        BY_PEM.replace("signer.key", "closed.key") + ", password = { secret = \"signing\" }";
+    let closed = closed() + ", password = { secret = \"signing\" }";
     for by in [BY_PEM, BY_PFX, &closed] {
         place.sign_by(by);
-        assert!(place.up(0).contains("signed dist/shop.exe of web by osslsigncode"), "{by}");
+        let said = place.up(0);
+        let told = "signed dist/install.ps1, dist/shop.exe of web by osslsigncode";
+        assert!(said.contains(told), "{by}: {said}");
         let signed = place.release();
         assert_ne!(signed, plain);
-        assert!(place.verifies(&place.packed(&signed, "shop.exe")), "{by}");
+        for file in ["install.ps1", "shop.exe"] {
+            assert!(place.verifies(&place.packed(&signed, file)), "{by}: {file}");
+        }
         let readme = fs::read_to_string(place.packed(&signed, "doc/read.me")).unwrap();
         assert_eq!(readme, "nothing to sign\n");
         assert_eq!(fs::read(&built).unwrap(), before, "it was signed itself");
@@ -120,8 +130,7 @@ fn a_password_reaches_the_tool_and_stands_nowhere_else() {
         command.env("PATH", &path).env("WATCHED", &watched).env("SIGNING", password);
         ended(code, command.output().unwrap())
     };
-    let closed =
-        BY_PEM.replace("signer.key", "closed.key") + ", password = { secret = \"signing\" }";
+    let closed = closed() + ", password = { secret = \"signing\" }";
     const WRONG: &str = "herring-4711-signing";
     for by in [BY_PFX, &closed] {
         place.sign_by(by);
@@ -137,7 +146,7 @@ fn a_password_reaches_the_tool_and_stands_nowhere_else() {
         for secret in [WRONG, PASSWORD] {
             assert!(!said.contains(secret) && !seen.contains(secret), "{secret}: {said}\n{seen}");
         }
-        let grep = std::process::Command::new("grep")
+        let grep = Command::new("grep")
             .args(["-rlF", PASSWORD, "root", "cache", "watched"])
             .current_dir(&place.folder)
             .output();
@@ -155,12 +164,36 @@ fn a_password_reaches_the_tool_and_stands_nowhere_else() {
 }
 
 #[test]
+fn nobody_at_a_terminal_is_asked_for_a_password_that_was_wrong() {
+    let Some(place) = Place::get("terminal") else { return };
+    place.sign_by(&format!("{}, password = {{ secret = \"signing\" }}", closed()));
+    // Runs a line of the shell with a terminal of its own, and says what was written to it.
+    let at_terminal = |line: &str| {
+        let line = format!("timeout 5 {line}"); // a prompt would wait for good
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
+        let script = script.current_dir(&place.folder).env("SIGNING", "herring");
+        let output = script.envs(place.env()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let asks = "Enter PEM pass phrase";
+    let said = at_terminal(&format!("{} up --detach", place::stead()));
+    assert!(said.contains("cannot be signed") && !said.contains(asks), "{said}");
+    // Control: the tool itself asks, where it has a terminal.
+    let said = at_terminal(
+        "osslsigncode sign -certs keys/signer.pem -key keys/closed.key -pass herring \
+         -in dist/shop.exe -out signed.exe",
+    );
+    assert!(said.contains(asks), "{said}");
+}
+
+#[test]
 fn what_cannot_be_signed_is_told_before_anything_is_changed() {
     let Some(place) = Place::get("cannot") else { return };
     place.sign_by(BY_PEM);
     fs::write(place.folder.join("dist/text.exe"), "no program\n").unwrap();
     let other = BY_PEM.replace("signer.key", "ca.key");
-    let unclosed = BY_PEM.replace("signer.key", "closed.key");
+    let unopened = closed();
     let untrusted = BY_PEM.split(", trust").next().unwrap();
     let with = |files: &str| format!("{BY_PEM}, files = [\"{files}\"]");
     let [exe, text, folder, none] =
@@ -173,7 +206,7 @@ fn what_cannot_be_signed_is_told_before_anything_is_changed() {
         (&none, 3, "nothing of `dist/none.exe` can be signed"),
         (&text, 6, "`dist/text.exe` of service `web` cannot be signed"),
         (&of_exe(&other), 6, "the key is that of the certificate"),
-        (&of_exe(&unclosed), 6, "or name its `password`"),
+        (&of_exe(&unopened), 6, "or name its `password`"),
         (&of_exe(untrusted), 6, "`sign.trust` names the certificates that are trusted"),
     ] {
         place.sign_by(by);

@@ -108,13 +108,19 @@ impl Place {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let told = std::env::var("STEAD_BIN");
-        let stead = told.unwrap_or_else(|_| env!("CARGO_BIN_EXE_stead").into());
-        let mut command = Command::new(stead);
+        let mut command = Command::new(stead());
         command.args(args).current_dir(&self.folder).stdin(Stdio::null());
-        command.env("STEAD_ROOT", &self.root).env("STEAD_KEEPER_BIN", &self.keeper);
-        command.env("XDG_CACHE_HOME", self.folder.join("cache")).env("SIGNING", PASSWORD);
+        command.envs(self.env()).env("SIGNING", PASSWORD);
         command
+    }
+
+    /// Where a command has its root, its keeper and its cache.
+    pub(crate) fn env(&self) -> [(&'static str, PathBuf); 3] {
+        [
+            ("STEAD_ROOT", self.root.clone()),
+            ("STEAD_KEEPER_BIN", self.keeper.clone()),
+            ("XDG_CACHE_HOME", self.folder.join("cache")),
+        ]
     }
 
     /// Runs it and expects this exit code; says what it wrote.
@@ -180,6 +186,11 @@ impl Place {
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
         format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
     }
+}
+
+/// The program itself: as it ships if whoever runs the tests has built it.
+pub(crate) fn stead() -> String {
+    std::env::var("STEAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_stead").into())
 }
 
 #[track_caller]
