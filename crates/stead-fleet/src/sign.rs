@@ -217,7 +217,8 @@ impl Sign {
             let what = format!("nothing of service `{}` can be signed", self.service);
             let because = format!("{} has no file that is {}", self.of(), any());
             let try_this = format!(
-                "`files` in it with what is to be signed, or `sign` in `[service.{}.windows]` alone",
+                "`files` in it with what is to be signed, or `sign` in `[service.{}.windows]` \
+                 alone",
                 self.service
             );
             problems.push(Problem::new(self.span.clone(), what, because, try_this));

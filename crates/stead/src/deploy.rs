@@ -152,7 +152,8 @@ fn all_with(
     hosts::used(file).map(host).collect()
 }
 
-/// Builds, reads and signs what is shipped. All hosts are of one system, so every part is read once.
+/// Builds, reads and signs what is shipped. All hosts are of one system, so every part is made
+/// once.
 async fn build(ctx: &mut Context, fleets: &[LocalFleet<'_>]) -> Result<Arc<Parts>, Failure> {
     let mut parts = Parts::new();
     let mut built = Default::default();

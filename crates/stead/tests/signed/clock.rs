@@ -55,7 +55,8 @@ fn answer(mut stream: TcpStream, folder: &Path) {
     reply.args(["ts", "-reply", "-config", "keys/clock.conf", "-queryfile", "keys/query"]);
     let reply = reply.current_dir(folder).output().unwrap();
     let head = format!(
-        "HTTP/1.0 200 OK\r\nContent-Type: application/timestamp-reply\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nContent-Type: application/timestamp-reply\r\n\
+         Content-Length: {}\r\n\r\n",
         reply.stdout.len()
     );
     stream.write_all(&[head.as_bytes(), &reply.stdout].concat()).unwrap();
