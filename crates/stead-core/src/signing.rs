@@ -78,6 +78,8 @@ pub enum Word<'a> {
     Text(&'a str),
     /// A file that the fleet file names.
     Given(&'a str),
+    /// Its standard input, as a file is named.
+    Input,
     /// A copy of the program.
     Copy,
     /// Where the signed program goes, for a tool that does not sign in place.
@@ -137,7 +139,7 @@ impl Signing {
                     Pair::Pfx(file) => Vec::from([Word::Text("-pkcs12"), Word::Given(file)]),
                 });
                 if password.is_some() {
-                    words.extend(["-readpass", "/dev/stdin"].map(Word::Text));
+                    words.extend([Word::Text("-readpass"), Word::Input]);
                 }
                 words.extend(["-h", "sha256"].map(Word::Text));
                 words.extend(stamp.into_iter().flat_map(|url| [Word::Text("-ts"), url]));
@@ -199,6 +201,7 @@ impl Signing {
             match word {
                 Word::Text(word) => line(&format!("={word}")),
                 Word::Given(_) => line("given"),
+                Word::Input => line("input"),
                 Word::Copy => line("copy"),
                 Word::Signed => line("signed"),
             }
@@ -258,7 +261,7 @@ fn of_openssl(line: &str) -> Option<String> {
 }
 
 fn is_fault(line: &str) -> bool {
-    const FAULTS: [&str; 12] = [
+    const FAULTS: [&str; 13] = [
         "bad decrypt",
         "cannot",
         "expired",
@@ -269,6 +272,7 @@ fn is_fault(line: &str) -> bool {
         "password",
         "refused",
         "unable",
+        "unrecognized",
         "unsupported input",
         "verify error",
     ];

@@ -245,6 +245,7 @@ impl<'a> Job<'a> {
             match word {
                 Word::Text(text) => command.arg(text),
                 Word::Given(path) => command.arg(folder.join(path)),
+                Word::Input => command.arg(stead_proc::STANDARD_INPUT),
                 Word::Copy => command.arg(copy),
                 Word::Signed => command.arg(signed),
             };

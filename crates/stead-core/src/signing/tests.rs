@@ -45,6 +45,7 @@ fn line(words: &[Word<'_>]) -> String {
     let word = |word: &Word<'_>| match word {
         Word::Text(text) => (*text).to_string(),
         Word::Given(file) => format!("<{file}>"),
+        Word::Input => "INPUT".to_owned(),
         Word::Copy => "COPY".to_owned(),
         Word::Signed => "SIGNED".to_owned(),
     };
@@ -62,7 +63,7 @@ fn each_tool_is_told_what_to_sign_with_and_nothing_secret() {
         ),
         (
             stamped(with_trust(with_password(osslsigncode(Pair::Pfx("shop.pfx".into()))))),
-            "sign -pkcs12 <shop.pfx> -readpass /dev/stdin -h sha256 -ts http://time.example \
+            "sign -pkcs12 <shop.pfx> -readpass INPUT -h sha256 -ts http://time.example \
              -in COPY -out SIGNED",
             "verify -CAfile <keys/ca.pem> -TSA-CAfile <keys/tsa.pem> -in COPY",
         ),
@@ -167,6 +168,11 @@ fn of_what_a_tool_says_the_fault_is_told() {
              Calculated message digest : 7E     MISMATCH!!!\n\nNumber of verified signatures: 1\n\
              Failed\n",
             "Calculated message digest : 7E     MISMATCH!!!",
+        ),
+        (
+            "Unrecognized file type: x.ps1\n4009:error:068000A8:asn1 encoding routines:\
+             asn1_check_tlen:wrong tag:../crypto/asn1/tasn_dec.c:1215:\nFailed\n",
+            "Unrecognized file type: x.ps1",
         ),
         ("it is a Tuesday\nFailed\n", "it is a Tuesday"),
         ("Failed\n", ""),

@@ -113,6 +113,9 @@ fn detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Resul
     Ok(command)
 }
 
+/// Its standard input, for a program that is told to read a file.
+pub const STANDARD_INPUT: &str = "/dev/stdin";
+
 /// Has a program begin in a session of its own, without our terminal: it can ask nobody anything.
 pub fn leave_terminal(command: &mut Command) {
     #[expect(unsafe_code, reason = "setsid between fork and exec has no safe form")]

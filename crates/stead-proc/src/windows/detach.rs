@@ -71,6 +71,10 @@ pub fn spawn_bare(
     spawn_detached(program, args, stderr)
 }
 
+/// Its standard input, for a program that is told to read a file. Here it is no file: the program
+/// must know the word.
+pub const STANDARD_INPUT: &str = "-";
+
 /// Has a program begin without our console: it can ask nobody anything.
 pub fn leave_terminal(command: &mut Command) {
     command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);

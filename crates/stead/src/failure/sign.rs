@@ -58,12 +58,12 @@ impl SignFailure {
             Self::Sign { password: Some(password), .. } => {
                 return Some(format!(
                     "see that the secret `{password}` is the password of the key, and the key \
-                     that of the certificate; nothing was changed"
+                     that of the certificate; `sign.files` leaves out what the tool does not know"
                 ));
             }
             Self::Sign { password: None, .. } => {
                 "see that the key is that of the certificate, and open, or name its `password`; \
-                 nothing was changed"
+                 `sign.files` leaves out what the tool does not know"
             }
             Self::Tool { tool, source } if source.kind() == io::ErrorKind::NotFound => {
                 return Some(format!("install `{tool}`; it is looked for in PATH"));
