@@ -1,7 +1,7 @@
 //! `cargo xtask test`: what the tests need, the tests, and an honest end.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::packages::{self, Package};
 use crate::windows::MINGW;
 use crate::workspace::{Binaries, cargo, scratch};
-use crate::{generated, process, say};
+use crate::{generated, process, say, windows};
 
 #[derive(clap::Args)]
 pub(crate) struct Test {
@@ -128,11 +128,22 @@ pub(crate) fn run(test: &Test) -> Result<()> {
     }
     command.arg("--").args(&test.filters);
     let (tally, tests) = run_counted(&mut command)?;
-    let documents = match &stead {
-        Some(stead) => generated::check_all(Some(stead)),
+    let rest = match &stead {
+        Some(stead) => generated::check_all(Some(stead)).and_then(|()| for_windows(&skips)),
         None => Ok(()),
     };
-    conclude(&tally, &skips, tests.and(documents))
+    conclude(&tally, &skips, tests.and(rest))
+}
+
+/// Tries what is shipped for Windows, or notes why that cannot be done here.
+fn for_windows(skips: &Path) -> Result<()> {
+    match windows::missing() {
+        None => windows::try_all(),
+        Some(why) => {
+            let mut list = OpenOptions::new().append(true).open(skips)?;
+            writeln!(list, "SKIPPED: all for Windows: {why}").context("cannot note a skip")
+        }
+    }
 }
 
 /// Says what was skipped and how it went; in CI a skip is a failure.

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 
 use serde::{Deserialize, Serialize};
 use stead_core::launch::Account;
@@ -69,7 +67,7 @@ impl Accounts {
         };
         let slot =
             u32::try_from(
-                layout.root().as_os_str().as_bytes().iter().fold(0_u64, |hash, byte| {
+                layout.root().as_os_str().as_encoded_bytes().iter().fold(0_u64, |hash, byte| {
                     (hash * 31 + u64::from(*byte)) % u64::from(ROOTS_MAX)
                 }),
             );
@@ -77,10 +75,9 @@ impl Accounts {
         let mut accounts = Self { first, by_service: BTreeMap::new() };
         for entry in fs::read_dir(layout.data_all()).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().parse::<InstanceName>();
-            if let (Ok(name), Ok(meta)) = (name, entry.metadata())
-                && meta.uid() >= ACCOUNT_FIRST
-            {
-                accounts.by_service.insert(name.service().clone(), meta.uid());
+            let owner = entry.metadata().ok().as_ref().and_then(stead_proc::owner_of);
+            if let (Ok(name), Some(owner)) = (name, owner.filter(|it| *it >= ACCOUNT_FIRST)) {
+                accounts.by_service.insert(name.service().clone(), owner);
             }
         }
         (accounts, found)
@@ -179,7 +176,9 @@ mod tests {
         if stead_proc::is_root() {
             let data = layout.data(&"db.0".parse().unwrap());
             fs::create_dir(&data).unwrap();
-            std::os::unix::fs::chown(&data, Some(ACCOUNT_FIRST + 7), None).unwrap();
+            let number = ACCOUNT_FIRST + 7;
+            let account = Account { uid: number, gid: number, groups: Vec::new() };
+            stead_proc::own(&data, &account).unwrap();
         }
         let (accounts, damage) = Accounts::load(&layout);
         assert!(damage.is_some());

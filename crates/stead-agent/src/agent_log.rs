@@ -1,8 +1,7 @@
 //! The agent's own log: plain lines, and keepers' last words on stderr.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::clock;
@@ -19,7 +18,7 @@ pub(crate) struct AgentLog {
 
 impl AgentLog {
     pub(crate) fn open(path: &Path) -> Self {
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+        let file = stead_proc::append_file(path, 0o640);
         Self { path: path.to_path_buf(), file: file.ok() }
     }
 
@@ -31,7 +30,12 @@ impl AgentLog {
         if file.metadata().is_ok_and(|meta| meta.len() > LOG_LEN_MAX) {
             // Copied and emptied, not renamed: keepers append to this very file.
             let _ = fs::copy(&self.path, self.path.with_extension("log.1"));
-            let _ = file.set_len(0);
+            let _ = cut(&self.path, 0);
         }
     }
+}
+
+/// Cuts a file to a length. A handle that appends may not do that everywhere.
+pub(crate) fn cut(path: &Path, len: u64) -> io::Result<()> {
+    File::options().write(true).open(path)?.set_len(len)
 }

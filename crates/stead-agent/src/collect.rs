@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -153,7 +153,7 @@ impl Gone {
             fs::rename(&path, &renamed)?;
             self.renamed.push(renamed);
         }
-        File::open(parent)?.sync_all()
+        stead_proc::sync_folder(&parent)
     }
 
     /// Removes files: each is there or is not.

@@ -5,14 +5,16 @@
 //! not at all. Copies are never changed; those that nothing goes by any more are removed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use stead_core::launch::Account;
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
+use stead_proc::{
+    MODE_OF, create_closed_file, group_of, make_closed_folder, make_link, read_link, sync_folder,
+};
 use stead_wire::file;
 
 use crate::hands::read_launch;
@@ -59,7 +61,7 @@ pub(crate) fn put(
 fn copy(from: &Path, folder: &Path, place: &Path, account: Option<&Account>) -> io::Result<()> {
     let gid = account.map(|account| account.gid);
     match fs::symlink_metadata(place) {
-        Ok(there) if gid.is_none_or(|gid| there.gid() == gid) => return Ok(()),
+        Ok(there) if gid.is_none_or(|gid| group_of(&there) == Some(gid)) => return Ok(()),
         // It is another account's by now; the folder itself is given last, as a mark.
         Ok(_) => return give_to(place, gid, 0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => (),
@@ -70,14 +72,14 @@ fn copy(from: &Path, folder: &Path, place: &Path, account: Option<&Account>) -> 
     copy_folder(from, &new, if gid.is_some() { !0 } else { ALONE }, 0)?;
     give_to(&new, gid, 0)?;
     fs::rename(&new, place)?;
-    File::open(folder)?.sync_all()
+    sync_folder(folder)
 }
 
 fn copy_folder(from: &Path, to: &Path, who: u32, depth: usize) -> io::Result<()> {
     if depth > DEPTH_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    DirBuilder::new().mode(0o700).create(to)?;
+    make_closed_folder(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (from, to) = (entry.path(), to.join(entry.file_name()));
@@ -85,22 +87,22 @@ fn copy_folder(from: &Path, to: &Path, who: u32, depth: usize) -> io::Result<()>
         if kind.is_dir() {
             copy_folder(&from, &to, who, depth + 1)?;
         } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
+            let leads_to = read_link(&from)?;
+            let leads_to = leads_to.to_str().ok_or(io::ErrorKind::InvalidData)?;
+            make_link(leads_to, &to, fs::metadata(&from).is_ok_and(|there| there.is_dir()))?;
         } else {
-            let is_program = kind.permissions().mode() & 0o111 != 0;
+            let is_program = MODE_OF.is_some_and(|mode_of| mode_of(&kind) & 0o111 != 0);
             copy_file(&from, &to, who & if is_program { PROGRAM } else { FILE })?;
         }
     }
-    let folder = File::open(to)?;
-    folder.set_permissions(fs::Permissions::from_mode(who & FOLDER))?;
-    folder.sync_all()
+    stead_proc::set_mode(to, who & FOLDER)?;
+    sync_folder(to)
 }
 
 fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
-    let mut options = File::options();
-    let mut copy = options.write(true).create_new(true).mode(0o600).open(to)?;
+    let mut copy = create_closed_file(to)?;
     io::copy(&mut File::open(from)?, &mut copy)?;
-    copy.set_permissions(fs::Permissions::from_mode(mode))?;
+    stead_proc::set_file_mode(&copy, mode)?;
     copy.sync_all()
 }
 
@@ -112,7 +114,7 @@ fn give_to(path: &Path, gid: Option<u32>, depth: usize) -> io::Result<()> {
             give_to(&entry?.path(), Some(gid), depth + 1)?;
         }
     }
-    std::os::unix::fs::lchown(path, None, Some(gid))
+    stead_proc::give_to_group(path, gid)
 }
 
 /// Removes copies that nothing goes by any more. `settled` is the mark of the launch that the
@@ -163,7 +165,7 @@ mod tests {
         fs::create_dir_all(folder.join("certs")).unwrap();
         fs::write(folder.join("app.toml"), text).unwrap();
         fs::write(folder.join("certs/key"), "secret").unwrap();
-        std::os::unix::fs::symlink("app.toml", folder.join("link")).unwrap();
+        make_link("app.toml", &folder.join("link"), false).unwrap();
     }
 
     fn copies(layout: &Layout, name: &InstanceName) -> Vec<String> {
@@ -194,11 +196,15 @@ mod tests {
             [("", folder), ("app.toml", file), ("certs", folder), ("certs/key", file)]
         {
             let there = fs::metadata(place.join(path)).unwrap();
-            assert_eq!(there.mode() & 0o7777, mode, "{path}");
-            assert!(account.as_ref().is_none_or(|account| account.gid == there.gid()), "{path}");
+            assert!(MODE_OF.is_none_or(|mode_of| mode_of(&there) == mode), "{path}");
+            let group = group_of(&there);
+            assert!(account.as_ref().is_none_or(|it| Some(it.gid) == group), "{path}");
         }
         let packed = fs::metadata(layout.packed_configs()).unwrap();
-        assert_eq!(packed.mode() & 0o777, 0o700, "closed to whoever knows a digest");
+        assert!(
+            MODE_OF.is_none_or(|mode_of| mode_of(&packed) == 0o700),
+            "closed to whoever knows a digest"
+        );
     }
 
     /// Writes the launch that an instance runs by; says its mark.

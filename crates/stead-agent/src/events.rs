@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use stead_core::names::InstanceName;
@@ -36,7 +35,7 @@ pub(crate) struct Reader {
 /// How far a journal was read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
-    inode: u64,
+    number: u64,
     offset: u64,
     /// The newest record, so that a journal that was rewritten is not told twice.
     newest: WallMs,
@@ -118,14 +117,14 @@ fn damaged(path: &Path, len: usize) -> Event {
 /// Reads a file from its place on, or from its start when it is another file by now or was cut.
 fn read_on(path: &Path, place: &mut Place) -> io::Result<(Vec<u8>, bool)> {
     let mut file = fs::File::open(path)?;
-    let meta = file.metadata()?;
-    let is_known = place.inode != 0;
-    let is_rewritten = is_known && (meta.ino() != place.inode || meta.len() < place.offset);
+    let (len, number) = (file.metadata()?.len(), stead_proc::file_number(&file)?);
+    let is_known = place.number != 0;
+    let is_rewritten = is_known && (number != place.number || len < place.offset);
     if is_rewritten {
         place.offset = 0;
     }
-    place.inode = meta.ino();
-    if meta.len() == place.offset {
+    place.number = number;
+    if len == place.offset {
         return Ok((Vec::new(), is_rewritten));
     }
     file.seek(SeekFrom::Start(place.offset))?;

@@ -1,17 +1,15 @@
 //! The connection to one front, as a task: it tells the front which backends get connections, again
 //! whenever that changes or the front is another one, and tells the agent what the front has taken.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use stead_core::names::InstanceName;
+use stead_local::Stream;
 use stead_wire::front::{LINE_LEN_MAX, Reply, Request, Set};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, split};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -76,7 +74,7 @@ impl Task {
     async fn run(mut self) {
         let mut wait = CONNECT_AGAIN_MIN;
         loop {
-            if let Ok(stream) = connect(&self.data).await {
+            if let Ok(stream) = Stream::connect(&self.data.join(CONTROL)).await {
                 wait = CONNECT_AGAIN_MIN;
                 // Whatever ends a connection, the next one begins with the whole set.
                 let _ = self.talk(stream).await;
@@ -86,8 +84,8 @@ impl Task {
         }
     }
 
-    async fn talk(&mut self, stream: UnixStream) -> io::Result<()> {
-        let (read, mut write) = stream.into_split();
+    async fn talk(&mut self, stream: Stream) -> io::Result<()> {
+        let (read, mut write) = split(stream);
         let mut read = BufReader::new(read);
         loop {
             let backends = self.wanted.borrow_and_update().clone();
@@ -118,15 +116,9 @@ impl Task {
     }
 }
 
-async fn reply(read: &mut BufReader<tokio::net::unix::OwnedReadHalf>) -> io::Result<Reply> {
+async fn reply(read: &mut BufReader<ReadHalf<Stream>>) -> io::Result<Reply> {
     let mut line = Vec::new();
     let max = u64::try_from(LINE_LEN_MAX).unwrap_or(u64::MAX);
     read.take(max).read_until(b'\n', &mut line).await?;
     Ok(serde_json::from_slice(&line)?)
-}
-
-async fn connect(data: &Path) -> io::Result<UnixStream> {
-    // The path may be longer than an address takes; the folder's descriptor has a short one.
-    let held = File::open(data)?;
-    UnixStream::connect(format!("/proc/self/fd/{}/{CONTROL}", held.as_raw_fd())).await
 }

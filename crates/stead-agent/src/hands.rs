@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -14,8 +13,7 @@ use stead_core::launch::Launch;
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
 use stead_core::preflight::{Finding, Preflight};
-use stead_proc::FolderLock;
-use stead_proc::NamedSocket;
+use stead_proc::{AsHandle as _, FolderLock, NamedSocket, OwnedHandle};
 use stead_wire::file;
 use stead_wire::frame::{self, Framed};
 use stead_wire::journal::{Event, Record};
@@ -102,7 +100,7 @@ pub(crate) enum Done {
 pub(crate) struct Started {
     pub(crate) pid: u32,
     pub(crate) release: Option<Digest>,
-    pub(crate) fifos: Vec<OwnedFd>,
+    pub(crate) fifos: Vec<OwnedHandle>,
     /// The launch on disk was no whole one and was written anew: what was wrong.
     pub(crate) damage: Option<Event>,
     /// `None`: its launch was not looked at, since it has had runs.
@@ -278,7 +276,7 @@ impl Hands {
         args.extend(self.keeper_args.iter().map(OsStr::new));
         {
             let sockets: Vec<_> =
-                sockets.iter().map(|(name, socket)| (name.as_str(), socket.as_fd())).collect();
+                sockets.iter().map(|(name, socket)| (name.as_str(), socket.as_handle())).collect();
             stead_proc::spawn_bare(&self.keeper, &args, Some(&self.layout.log()), &sockets)
         }
     }

@@ -1,6 +1,6 @@
 //! The host's side of a plan: what each instance is launched with on this host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use stead_core::launch::{HostSide, Launch, config_place, launch};
@@ -11,14 +11,15 @@ use stead_wire::file::mark;
 
 use crate::accounts::{Accounts, Whom};
 use crate::agent::fronts::front_port;
+use crate::kit;
 use crate::layout::Layout;
 use crate::probe::Probes;
 use crate::store::Stored;
 use crate::timetable::Timetable;
 
-/// Where services look for programs unless their spec says otherwise: never the agent's own, which
-/// differs from shell to shell.
-const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Why what needs a front is not begun where there can be none.
+const NO_FRONT: &str = "it needs a front, and there is no `stead-front` beside this agent's keeper; \
+                        leave out `front`, or take programs of stead that have it for this system";
 
 /// Variables of the agent's environment that every run gets when the agent has them.
 const INHERITED_ALWAYS: [&str; 2] = ["TZ", "USER"];
@@ -58,7 +59,14 @@ pub(crate) fn all_wanted(
     accounts: &mut Accounts,
 ) -> AllWanted {
     let mut all = AllWanted::new();
+    let fronted = stored.plan.instances.values().filter_map(|spec| spec.fronted.as_ref());
+    let fronts: BTreeSet<&InstanceName> = fronted.map(|fronted| &fronted.by).collect();
+    let lacks_front = !fronts.is_empty() && !kit::has_front(kit);
     for (name, spec) in &stored.plan.instances {
+        if lacks_front && (spec.fronted.is_some() || fronts.contains(name)) {
+            all.insert(name.clone(), Err(NO_FRONT.to_owned()));
+            continue;
+        }
         let whom = accounts.whom(layout, name.service(), spec).map_err(|error| error.to_string());
         let timetable = spec.schedule.as_ref().map(Timetable::of).transpose();
         let wanted = whom.and_then(|whom| {
@@ -96,7 +104,7 @@ fn wanted(
         spec,
         HostSide {
             places,
-            env: environment(spec, whom.user.as_deref(), &data, inherited),
+            env: environment(spec, whom.user.as_deref(), (&data, &tmp), inherited),
             account: whom.account,
             isolates: stead_proc::is_root(),
             secrets: &layout.secrets().to_string_lossy(),
@@ -112,19 +120,16 @@ fn wanted(
 fn environment(
     spec: &Spec,
     user: Option<&str>,
-    data: &str,
+    (data, tmp): (&str, &str),
     inherited: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let user = user.or_else(|| inherited.get("USER").map(String::as_str)).unwrap_or("stead");
-    let fixed = [
-        ("PATH", PATH_DEFAULT),
-        ("HOME", data),
-        ("USER", user),
-        ("LOGNAME", user),
-        ("LANG", "C.UTF-8"),
-    ];
-    let mut env: BTreeMap<String, String> =
-        fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let fixed = [("HOME", data), ("USER", user), ("LOGNAME", user), ("LANG", "C.UTF-8")];
+    // Never the agent's own PATH, which differs from shell to shell.
+    let base = stead_proc::base_environment(Path::new(tmp)).into_iter();
+    let base = base.map(|(name, value)| (name, value.to_string_lossy().into_owned()));
+    let mut env: BTreeMap<String, String> = base.collect();
+    env.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
     for name in ["TZ"].into_iter().chain(spec.inherit.iter().map(String::as_str)) {
         if let Some(value) = inherited.get(name) {
             env.insert(name.to_owned(), value.clone());

@@ -1,9 +1,8 @@
 //! The agent's journal: what happened to the agent and its host, written by a thread of its own
 //! so that a slow disk holds nothing up.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use stead_wire::frame::{self, Framed};
 use stead_wire::journal::{Event, Record};
 
+use crate::agent_log::cut;
 use crate::clock::wall_ms;
 use crate::store;
 
@@ -104,7 +104,7 @@ struct Appended {
 
 impl Appended {
     fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let file = stead_proc::append_file(path, 0o600)?;
         let len = file.metadata()?.len();
         Ok(Self { path: path.to_path_buf(), file, len })
     }
@@ -128,7 +128,7 @@ impl Appended {
             events.push(say(damaged, "bytes that are no whole record were skipped"));
         }
         if let Some((offset, len)) = torn {
-            self.file.set_len(offset)?;
+            cut(&self.path, offset)?;
             self.len = offset;
             events.push(say(len, "a record that was not finished was cut off"));
         }
@@ -142,7 +142,7 @@ impl Appended {
         }
         if let Err(error) = self.file.write_all(&bytes) {
             // Half a record would swallow the next one.
-            self.file.set_len(self.len)?;
+            cut(&self.path, self.len)?;
             return Err(error);
         }
         self.len += bytes.len() as u64;

@@ -1,14 +1,13 @@
 //! One instance's folder and keeper, as the agent knows them.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use stead_core::machine::PhaseName;
 use stead_core::names::ServiceName;
 use stead_core::plan::{Check, Digest};
 use stead_core::reconcile::SeenKeeper;
-use stead_proc::NamedSocket;
+use stead_proc::{NamedSocket, OwnedHandle};
 use stead_wire::WallMs;
 use stead_wire::keeper::Report;
 use tokio::time::Instant;
@@ -35,7 +34,7 @@ pub(crate) struct Kept {
     pub(crate) release: Option<Digest>,
     pub(crate) stop_timeout: Duration,
     /// Held so that no output is lost with a keeper; never read.
-    pub(crate) fifos: Vec<OwnedFd>,
+    pub(crate) fifos: Vec<OwnedHandle>,
     pub(crate) keeper: Keeper,
     /// What a keeper said last; from one that is gone if the next has not spoken yet.
     pub(crate) report: Option<Box<Report>>,

@@ -1,6 +1,7 @@
 //! The kit: stead's own programs under their digest, so that a build or an upgrade never changes
 //! what a running agent starts.
 
+use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,21 +12,28 @@ use crate::store;
 const PROGRAM_MODE: u32 = 0o755;
 
 /// The program of fronts, beside the keeper's; without it there are no fronts.
-const FRONT: &str = "stead-front";
+fn front() -> String {
+    format!("stead-front{EXE_SUFFIX}")
+}
+
+/// Whether a kit has a program for fronts.
+pub(crate) fn has_front(kit: &Path) -> bool {
+    kit.join(front()).is_file()
+}
 
 /// Puts the programs into the kit unless they are there, and says where the keeper's is.
 pub(crate) fn install(layout: &Layout, program: &Path) -> io::Result<PathBuf> {
     let keeper = fs::read(program)?;
-    let front = fs::read(program.with_file_name(FRONT)).ok();
+    let front_program = fs::read(program.with_file_name(front())).ok();
     let mut digest = blake3::Hasher::new();
     digest.update(&keeper);
-    digest.update(front.as_deref().unwrap_or_default());
+    digest.update(front_program.as_deref().unwrap_or_default());
     let folder = layout.kit(digest.finalize().to_hex().as_str());
     make_folder(&folder, 0o711)?;
-    if let Some(front) = front {
-        put(&folder.join(FRONT), &front)?;
+    if let Some(bytes) = front_program {
+        put(&folder.join(front()), &bytes)?;
     }
-    let installed = folder.join("stead-keeper");
+    let installed = folder.join(format!("stead-keeper{EXE_SUFFIX}"));
     put(&installed, &keeper)?;
     Ok(installed)
 }

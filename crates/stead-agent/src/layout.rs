@@ -1,18 +1,16 @@
 //! Where everything is below the root, and who may enter.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use stead_core::launch::Account;
 use stead_core::names::InstanceName;
 use stead_core::plan::Digest;
+use stead_proc::{HandOverError, MODE_OF, hand_over};
 use stead_release::secret::SECRETS;
 use stead_release::sign::TRUSTED_KEYS;
 use stead_wire::journal::Stream;
-
-use crate::hand_over::{HandOverError, hand_over};
 
 /// Why an instance has not all that it needs on disk.
 #[derive(Debug, thiserror::Error)]
@@ -158,9 +156,9 @@ impl Layout {
             make_folder(&self.root.join(name), mode)?;
         }
         // A root that others made closed would shut out the services' users.
-        if stead_proc::is_root() {
-            let mode = fs::metadata(&self.root)?.mode();
-            stead_proc::set_mode(&self.root, (mode & 0o7777) | PASS_THROUGH)?;
+        if let Some(mode_of) = MODE_OF.filter(|_| stead_proc::is_root()) {
+            let mode = mode_of(&fs::metadata(&self.root)?);
+            stead_proc::set_mode(&self.root, mode | PASS_THROUGH)?;
         }
         Ok(())
     }
@@ -215,15 +213,16 @@ impl Layout {
 
     /// The first folder above the root that other users cannot pass through.
     pub(crate) fn closed_above(&self) -> Option<PathBuf> {
-        let open = |folder: &&Path| fs::metadata(folder).is_ok_and(|meta| meta.mode() & 1 == 1);
+        let mode_of = MODE_OF?;
+        let open = |folder: &&Path| fs::metadata(folder).is_ok_and(|it| mode_of(&it) & 1 == 1);
         self.root.ancestors().skip(1).find(|folder| !open(folder)).map(Path::to_path_buf)
     }
 }
 
 /// Makes a folder with exactly this mode, whatever the umask; one that is there keeps its own.
 pub(crate) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => stead_proc::set_mode(path, mode),
+    match stead_proc::make_folder(path, mode) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }

@@ -27,7 +27,6 @@ mod config;
 mod crash;
 mod events;
 mod front;
-mod hand_over;
 mod hands;
 mod history;
 mod host;

@@ -3,16 +3,15 @@
 //! nobody but those who ask it something.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stead_core::names::InstanceName;
+use stead_local::Stream;
 use stead_proc::{FolderLock, NamedSocket};
 use stead_wire::keeper::{LINE_LEN_MAX, Reply, Request};
-use tokio::net::UnixStream;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -45,9 +44,6 @@ const UNWRITTEN_MAX: usize = 2 * LINE_LEN_MAX;
 
 /// Bytes read at once.
 const READ_LEN: usize = 4096;
-
-/// The most bytes of a path that fit into a socket's address.
-const SOCKET_PATH_MAX: usize = 107;
 
 /// Who waits for the answer to a request.
 #[derive(Debug)]
@@ -135,7 +131,7 @@ impl Task {
     }
 
     /// Connects, however long that takes; `None` when there is no keeper any more.
-    async fn connect(&mut self) -> Option<UnixStream> {
+    async fn connect(&mut self) -> Option<Stream> {
         let mut wait = CONNECT_AGAIN_MIN;
         let silent_at = Instant::now() + HELLO_WITHIN;
         let mut said_silent = false;
@@ -165,7 +161,7 @@ impl Task {
     }
 
     /// Talks until the connection is lost, and says why it was.
-    async fn talk(&mut self, stream: &UnixStream) -> TalkError {
+    async fn talk(&mut self, stream: &Stream) -> TalkError {
         let mut talk = Talk::default();
         let hello_by = Instant::now() + HELLO_WITHIN;
         let mut said_silent = false;
@@ -230,7 +226,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn read(&mut self, stream: &UnixStream) -> Result<(), TalkError> {
+    fn read(&mut self, stream: &Stream) -> Result<(), TalkError> {
         let mut bytes = [0; READ_LEN];
         match stream.try_read(&mut bytes) {
             Ok(0) => Err(TalkError::Closed),
@@ -299,7 +295,7 @@ impl Talk {
         self.askers.push_back(asked.asker);
     }
 
-    fn write(&mut self, stream: &UnixStream) -> Result<(), TalkError> {
+    fn write(&mut self, stream: &Stream) -> Result<(), TalkError> {
         match stream.try_write(self.unwritten.as_slices().0) {
             Ok(n) => {
                 self.unwritten.drain(..n);
@@ -326,28 +322,22 @@ pub(crate) fn ask_for_sockets(
     to: mpsc::Sender<Message>,
 ) {
     tokio::spawn(async move {
-        let asked = connect(&folder).await.and_then(UnixStream::into_std);
-        let sockets = match asked {
-            Ok(stream) => tokio::task::spawn_blocking(move || hand_over(&stream)).await,
-            Err(_) => return,
-        };
+        let sockets = timeout(HAND_OVER_WITHIN, hand_over(&folder)).await;
         if let Ok(Ok(sockets)) = sockets {
             let _ = to.send(Message::Sockets { instance, link, sockets }).await;
         }
     });
 }
 
-fn hand_over(stream: &std::os::unix::net::UnixStream) -> io::Result<Vec<NamedSocket>> {
-    use std::io::Write;
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(HAND_OVER_WITHIN))?;
+async fn hand_over(folder: &Path) -> io::Result<Vec<NamedSocket>> {
+    let mut stream = connect(folder).await?;
     let mut request = serde_json::to_vec(&Request::HandOver)?;
     request.push(b'\n');
-    (&*stream).write_all(&request)?;
+    stream.write_all(&request).await?;
     let (mut unread, mut sockets) = (Vec::new(), Vec::new());
     let mut bytes = [0; READ_LEN];
     while unread.len() <= LINE_LEN_MAX {
-        let (len, came) = stead_proc::receive_with(stream, &mut bytes)?;
+        let (len, came) = stream.receive_with(&mut bytes).await?;
         sockets.extend(came);
         if len == 0 {
             break;
@@ -376,12 +366,6 @@ pub(crate) fn is_unlocked(folder: &Path) -> bool {
     matches!(FolderLock::acquire(folder), Ok(Ok(_)))
 }
 
-async fn connect(folder: &Path) -> io::Result<UnixStream> {
-    let path = folder.join("keeper.sock");
-    if path.as_os_str().len() <= SOCKET_PATH_MAX {
-        return UnixStream::connect(path).await;
-    }
-    // A longer path does not fit into an address, but the folder's descriptor has a short one.
-    let held = File::open(folder)?;
-    UnixStream::connect(format!("/proc/self/fd/{}/keeper.sock", held.as_raw_fd())).await
+async fn connect(folder: &Path) -> io::Result<Stream> {
+    Stream::connect(&folder.join("keeper.sock")).await
 }

@@ -1,15 +1,12 @@
 //! What a run would be refused, before it is begun: asked of the keeper's program, which goes to
 //! the place of the run and looks.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use stead_core::preflight::{Finding, Preflight};
 
 /// What takes longer is no preflight any more: a start must not wait for a disk that hangs.
@@ -28,13 +25,16 @@ pub(crate) fn ask(
     let mut command = Command::new(keeper.0);
     command.arg("--folder").arg(folder).arg("--preflight").args(keeper.1);
     // No pipe, which could be full while nobody reads.
-    let mut stdin = File::from(memfd_create("preflight", MemfdFlags::CLOEXEC)?);
+    let mut stdin = stead_proc::unnamed_file()?;
     stdin.write_all(&serde_json::to_vec(asked)?)?;
     stdin.rewind()?;
-    command.env_clear().current_dir("/").stdin(stdin).stdout(Stdio::piped());
-    command.stderr(OpenOptions::new().append(true).create(true).open(log)?);
+    stead_proc::bare(&mut command)
+        .current_dir(stead_proc::top_folder())
+        .stdin(stdin)
+        .stdout(Stdio::piped());
+    command.stderr(stead_proc::append_file(log, 0o640)?);
     let mut child = command.spawn()?;
-    let found = hear(&mut child, Instant::now() + PREFLIGHT_WITHIN);
+    let found = hear(&mut child, PREFLIGHT_WITHIN);
     // One that has said all has ended, or ends now.
     let _ = child.kill();
     // Where a kill takes its time, nobody waits for it.
@@ -45,23 +45,9 @@ pub(crate) fn ask(
     found
 }
 
-fn hear(child: &mut Child, until: Instant) -> io::Result<Vec<Finding>> {
-    let Some(mut stdout) = child.stdout.take() else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() || found.len() > FOUND_LEN_MAX {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        if !stead_proc::wait(&[stdout.as_fd()], Some(left))?[0] {
-            continue;
-        }
-        match stdout.read(&mut piece)? {
-            0 => break,
-            read => found.extend_from_slice(&piece[..read]),
-        }
-    }
+fn hear(child: &mut Child, within: Duration) -> io::Result<Vec<Finding>> {
+    let Some(stdout) = child.stdout.take() else { return Ok(Vec::new()) };
+    let found = stead_proc::hear(stdout, within, FOUND_LEN_MAX)?;
     let lines = found.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
 }
@@ -73,7 +59,7 @@ mod tests {
     fn heard(script: &str, within: Duration) -> io::Result<Vec<Finding>> {
         let mut command = Command::new("/bin/sh");
         let mut child = command.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
-        let heard = hear(&mut child, Instant::now() + within);
+        let heard = hear(&mut child, within);
         let _ = child.kill();
         child.wait().unwrap();
         heard

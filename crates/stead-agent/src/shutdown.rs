@@ -2,14 +2,13 @@
 //! needs. What is wanted stays wanted: the next boot starts it again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use stead_core::names::{InstanceName, ServiceName};
 use stead_core::order::{Needs, may_end};
 use stead_core::signal::Signal;
-use stead_proc::{FolderLock, Process};
+use stead_proc::{AsHandle as _, FolderLock, Process};
 
 use crate::agent::Agent;
 
@@ -42,7 +41,7 @@ impl Agent {
                     let is_late = Instant::now() >= *until;
                     late.extend(is_late.then(|| name.to_string()));
                     !is_late
-                        && stead_proc::wait(&[process.as_fd()], Some(Duration::ZERO))
+                        && stead_proc::wait(&[process.as_handle()], Some(Duration::ZERO))
                             .is_ok_and(|ended| !ended[0])
                 }
                 None if next.contains(name.service()) => {

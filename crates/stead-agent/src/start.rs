@@ -1,22 +1,17 @@
 //! Being an agent, from start to end.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::future::poll_fn;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use stead_core::probe::Damper;
 use stead_core::units::Millis;
+use stead_local::{ChildrenEnd, Interrupts, Listener};
 use stead_proc::FolderLock;
 use stead_wire::journal::Event;
-use tokio::net::UnixListener;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -29,7 +24,7 @@ use crate::hands::Hands;
 use crate::host::{self, AllWanted};
 use crate::journal::Journal;
 use crate::kit;
-use crate::layout::Layout;
+use crate::layout::{Layout, PASS_THROUGH};
 use crate::message::{MESSAGES_MAX, Message};
 use crate::plan_change::instances_max;
 use crate::rollout::{ROLLOUT_FORMAT, Rollout};
@@ -58,7 +53,7 @@ pub struct Options {
 pub enum Ended {
     /// It was told to go down; these instances had not ended in time.
     Down { left: Vec<String> },
-    /// By SIGTERM, SIGINT or SIGHUP.
+    /// By a signal, or the end of its console.
     Signalled,
 }
 
@@ -118,9 +113,9 @@ pub fn run(options: Options) -> Result<Ended, AgentError> {
 
 fn take_root(root: &Path) -> Result<(Layout, FolderLock), AgentError> {
     let make = |source| AgentError::Root { root: root.to_path_buf(), source };
-    DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(make)?;
+    stead_proc::make_folders(root, PASS_THROUGH).map_err(make)?;
     // Services are started with paths below it, which must not depend on where the agent was.
-    let root = root.canonicalize().map_err(make)?;
+    let root = stead_proc::one_path(root).map_err(make)?;
     let lock = FolderLock::acquire(&root);
     let lock = lock.map_err(|source| AgentError::Lock { root: root.clone(), source })?;
     let lock = lock.map_err(|pid| AgentError::Held { root: root.clone(), pid })?;
@@ -136,8 +131,8 @@ async fn be(
     journal: Journal,
 ) -> Result<Ended, AgentError> {
     let runtime = |source| AgentError::Runtime { source };
-    let ends = Ends::watch().map_err(runtime)?;
-    let children = signal(SignalKind::child()).map_err(runtime)?;
+    let mut ends = Interrupts::listen_to_all().map_err(runtime)?;
+    let children = ChildrenEnd::watch().map_err(runtime)?;
     let socket = layout.socket();
     let listener =
         api::bind(&socket).map_err(|source| AgentError::Listen { path: socket, source })?;
@@ -164,7 +159,7 @@ async fn be(
 
 fn serve(
     agent: &Agent,
-    listener: UnixListener,
+    listener: Listener,
     messages: mpsc::Sender<Message>,
     ending: watch::Receiver<()>,
 ) -> JoinHandle<()> {
@@ -283,29 +278,11 @@ impl Agent {
     }
 }
 
-async fn tell_of_children(mut children: Signal, messages: mpsc::Sender<Message>) {
-    while children.recv().await.is_some() {
+async fn tell_of_children(mut children: ChildrenEnd, messages: mpsc::Sender<Message>) {
+    loop {
+        children.next().await;
         if messages.send(Message::ChildEnded).await.is_err() {
             return;
         }
-    }
-}
-
-/// The signals that end an agent.
-struct Ends([Signal; 3]);
-
-impl Ends {
-    fn watch() -> io::Result<Self> {
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-        let [term, int, hup] = kinds.map(signal);
-        Ok(Self([term?, int?, hup?]))
-    }
-
-    async fn next(mut self) {
-        poll_fn(|context| {
-            let came = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
-            if came { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
     }
 }

@@ -1,9 +1,8 @@
 //! Files that are replaced as a whole, first of all the plan.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -70,10 +69,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut new_name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
     new_name.push(".new");
     let new_path = folder.join(new_name);
-    let mut options = OpenOptions::new();
-    let mut new = options.write(true).create(true).truncate(true).mode(0o600).open(&new_path)?;
+    let mut new = stead_proc::open_closed_file(&new_path)?;
+    new.set_len(0)?;
     new.write_all(bytes)?;
     new.sync_all()?;
+    drop(new);
     fs::rename(&new_path, path)?;
-    File::open(folder)?.sync_all()
+    stead_proc::sync_folder(folder)
 }

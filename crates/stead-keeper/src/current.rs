@@ -10,7 +10,7 @@ use stead_core::signal::Signal;
 use stead_core::units::Millis;
 use stead_proc::{
     AsHandle, Cgroup, CgroupHome, ExecProgress, Handle, Held, NotifySocket, Pipe, Process,
-    SpawnError, SpawnSpec, Tree, any_child, asked_by, kill_tree, members, spawn,
+    SpawnError, SpawnSpec, Tree, any_child, kill_tree, members, spawn,
 };
 use stead_wire::file;
 use stead_wire::journal::Lane;
@@ -247,6 +247,11 @@ impl Current {
         self.main.as_ref().map_or(Ok(false), |main| main.signal(signal))
     }
 
+    /// As [`Self::signal`]; says what that is called on this system.
+    fn ask(&self, signal: Signal) -> io::Result<Option<String>> {
+        self.main.as_ref().map_or(Ok(None), |main| main.ask(signal))
+    }
+
     /// The first rung of the ladder; says what was done. A hook that cannot be run is no reason
     /// not to ask at all.
     pub(crate) fn ask_to_end(&self, making: &Making<'_>) -> io::Result<String> {
@@ -259,14 +264,12 @@ impl Current {
             LaunchStopHow::Hook(hook) => match self.run_hook(making, hook) {
                 Ok(_) => return Ok(format!("hook `{}`", hook.join(" "))),
                 Err(error) => {
-                    self.signal(Signal::Term)?;
-                    let how = asked_by(Signal::Term);
+                    let how = self.ask(Signal::Term)?.unwrap_or_else(|| Signal::Term.to_string());
                     return Ok(format!("{how}, since its hook failed: {}", crate::chain(&error)));
                 }
             },
         };
-        self.signal(signal)?;
-        Ok(asked_by(signal))
+        Ok(self.ask(signal)?.unwrap_or_else(|| signal.to_string()))
     }
 
     /// Tells it to read its configuration again; says what was done, and the process of the hook if
@@ -278,9 +281,9 @@ impl Current {
                 Ok(pid) => Ok((format!("hook `{}`", hook.join(" ")), Some(pid))),
                 Err(error) => Err(crate::chain(&error)),
             },
-            Some(LaunchReload::Signal(signal)) => match self.signal(*signal) {
-                Ok(true) => Ok((asked_by(*signal), None)),
-                Ok(false) => Err("its process has just ended".to_owned()),
+            Some(LaunchReload::Signal(signal)) => match self.ask(*signal) {
+                Ok(Some(how)) => Ok((how, None)),
+                Ok(None) => Err("its process has just ended".to_owned()),
                 Err(error) => Err(error.to_string()),
             },
         }

@@ -103,7 +103,11 @@ fn in_its_place(
             }
         },
     );
-    let progress = held.map_err(PreflightError::Spawn)?.release();
+    let progress = match held {
+        // Where nobody else can look, a run has no other place than this process.
+        Err(SpawnError::Unsupported(_)) => return Ok(look()),
+        held => held.map_err(PreflightError::Spawn)?.release(),
+    };
     drop(told);
     let mut refused = Vec::new();
     for line in BufReader::new(heard.take(FOUND_LEN_MAX)).lines() {

@@ -54,11 +54,32 @@ pub(crate) fn exit_of(ended: Option<Ended>) -> Exit {
     let core = if core_dumped { ", core dumped" } else { "" };
     let reason = match (&code, &signal) {
         (Some(0), _) => "exit code 0".to_owned(),
+        (Some(code), _) if *code < 0 => status(*code),
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("killed by SIG{signal}{core}"),
         (None, None) => "unknown".to_owned(),
     };
     Exit { code, signal, reason, ..Exit::default() }
+}
+
+/// What Windows says of a process that did not end by itself, in its own writing.
+fn status(code: i32) -> String {
+    const KNOWN: [(u32, &str); 9] = [
+        (0xC000_0005, "access violation"),
+        (0xC000_0017, "out of memory"),
+        (0xC000_001D, "illegal instruction"),
+        (0xC000_0094, "division by zero"),
+        (0xC000_00FD, "stack overflow"),
+        (0xC000_0135, "a DLL was not found"),
+        (0xC000_013A, "ended by Ctrl-C"),
+        (0xC000_0142, "a DLL could not begin"),
+        (0xC000_0409, "it gave up"),
+    ];
+    let code = code.cast_unsigned();
+    match KNOWN.iter().find(|(known, _)| *known == code) {
+        Some((_, name)) => format!("exit code 0x{code:08X} ({name})"),
+        None => format!("exit code 0x{code:08X}"),
+    }
 }
 
 impl Keeper {
@@ -252,4 +273,27 @@ fn rest_of(phase: Phase) -> Rest {
 pub(crate) fn wall_ms() -> WallMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_run_ended_is_told_in_the_words_of_its_system() {
+        let reason = |code: Option<i32>, signal: Option<&str>| {
+            let signal = signal.map(str::to_owned);
+            let ended = Ended { pid: 7, code, signal, signal_number: None, core_dumped: false };
+            exit_of(Some(ended)).reason
+        };
+        for (code, signal, said) in [
+            (Some(0), None, "exit code 0"),
+            (Some(3), None, "exit code 3"),
+            (None, Some("KILL"), "killed by SIGKILL"),
+            (Some(-1_073_741_819), None, "exit code 0xC0000005 (access violation)"),
+            (Some(-1), None, "exit code 0xFFFFFFFF"),
+        ] {
+            assert_eq!(reason(code, signal), said);
+        }
+    }
 }

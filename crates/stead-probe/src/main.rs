@@ -23,6 +23,9 @@ const USAGE: &str = "usage: stead-probe WHAT [ARGS]
   mark FILE              append `pid` to FILE as the first thing, then sleep
   mark-exit FILE CODE    append `pid` to FILE, then exit with CODE
   told FILE              append `told` to FILE when asked to end, then exit with 0
+  fill MIB               say whether so much memory can be had, then sleep
+  start-many N           start so many that sleep, say how many there are with this one, then sleep
+  spin MS                say what share of a core this one got in so long, then sleep
   deaf                   do not end when asked to
   say FILE [ARGS]..      write to FILE, a line each: the directory, `GREETING`, and the arguments
   orphans FILE N         append `pid` to FILE; start a process that starts one with N - 1 and ends
@@ -51,6 +54,9 @@ fn main() -> ExitCode {
         ["chain", left, token] if number(left).is_some() => chain(number(left), token),
         ["told", file] => told(file),
         ["deaf"] => deaf(),
+        ["fill", mib] if number(mib).is_some() => fill(number(mib)),
+        ["start-many", count] if number(count).is_some() => start_many(number(count)),
+        ["spin", millis] if number(millis).is_some() => spin(number(millis)),
         ["say", file, ref rest @ ..] => say(file, rest),
         ["orphans", file, left] if number(left).is_some() => orphans(file, number(left)),
         ["start", ref rest @ ..] => start(rest),
@@ -122,7 +128,7 @@ fn chain(left: Option<u64>, token: &str) -> io::Result<()> {
 /// Ends well once it is asked to.
 fn told(file: &str) -> io::Result<()> {
     let is_told = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(os::END, Arc::clone(&is_told))?;
+    os::note_end(&is_told)?;
     writeln!(io::stdout(), "waits to be told")?;
     while !is_told.load(Ordering::Relaxed) {
         thread::sleep(PACE);
@@ -130,8 +136,50 @@ fn told(file: &str) -> io::Result<()> {
     OpenOptions::new().append(true).create(true).open(file)?.write_all(b"told\n")
 }
 
+fn fill(mib: Option<u64>) -> io::Result<()> {
+    let len = usize::try_from(mib.unwrap_or(0) << 20).unwrap_or(usize::MAX);
+    let mut memory: Vec<u8> = Vec::new();
+    let said = match memory.try_reserve_exact(len) {
+        Ok(()) => {
+            memory.resize(len, 1);
+            "had"
+        }
+        Err(_) => "refused",
+    };
+    writeln!(io::stdout(), "{said} {}", memory.len())?;
+    sleep()
+}
+
+fn start_many(count: Option<u64>) -> io::Result<()> {
+    let start = |_| {
+        let mut command = Command::new(env::current_exe().ok()?);
+        command.arg("sleep").stdin(Stdio::null()).spawn().ok()
+    };
+    let began: Vec<_> = (0..count.unwrap_or(0)).filter_map(start).collect();
+    writeln!(io::stdout(), "{} processes", began.len() + 1)?;
+    sleep()
+}
+
+/// What is got of a core is told by how far a count comes, against how far it came before anybody
+/// could slow it down.
+fn spin(millis: Option<u64>) -> io::Result<()> {
+    const FIRST: Duration = Duration::from_millis(5);
+    let whole = Duration::from_millis(millis.unwrap_or(0));
+    let began = Instant::now();
+    let (mut count, mut at_first) = (0_u64, 0);
+    while began.elapsed() < whole {
+        count += 1;
+        if began.elapsed() < FIRST {
+            at_first = count;
+        }
+    }
+    let wanted = at_first as u128 * whole.as_micros() / FIRST.as_micros();
+    writeln!(io::stdout(), "milli {}", u128::from(count) * 1000 / wanted.max(1))?;
+    sleep()
+}
+
 fn deaf() -> io::Result<()> {
-    signal_hook::flag::register(os::END, Arc::default())?;
+    os::note_end(&Arc::default())?;
     writeln!(io::stdout(), "does not listen")?;
     sleep()
 }

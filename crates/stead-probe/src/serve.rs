@@ -70,7 +70,7 @@ impl Server {
 
 pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(os::END, Arc::clone(&stopping))?;
+    os::note_end(&stopping)?;
     let server = Arc::new(Server {
         began: Instant::now(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
@@ -80,7 +80,7 @@ pub(crate) fn serve(options: &[&str]) -> io::Result<()> {
     });
     let told_to_read = Arc::new(AtomicBool::new(false));
     if server.text("reads").is_some() {
-        signal_hook::flag::register(os::READ_AGAIN, Arc::clone(&told_to_read))?;
+        os::note_read_again(&told_to_read)?;
         server.read_again()?;
     }
     go_wrong(&server);

@@ -6,6 +6,7 @@
 
 mod ceilings;
 mod ended;
+mod hand_over;
 mod news;
 mod spec;
 
@@ -18,6 +19,7 @@ mod imp;
 
 pub use ceilings::{Ceilings, Hits, Keepable};
 pub use ended::Ended;
+pub use hand_over::HandOverError;
 pub use imp::account::{AccountError, account, is_root, own_uid};
 pub use imp::cgroup::{Cgroup, CgroupHome, host_ends, keepable};
 pub use imp::crash::crash;
@@ -26,13 +28,18 @@ pub use imp::detach::{
     raise_open_files, reap, spawn_bare, spawn_detached,
 };
 pub use imp::files::{
-    MODE_OF, TAKES_ANY_NAME, create_closed_file, create_file, make_closed_folder, make_link,
-    make_open_folder, open_closed_file, read_link, set_file_mode, set_mode_durably, sync_folder,
+    MODE_OF, TAKES_ANY_NAME, append_file, create_closed_file, create_file, file_number,
+    give_to_group, group_of, make_closed_folder, make_folder, make_folders, make_link,
+    make_open_folder, open_closed_file, owner_of, read_link, set_file_mode, set_mode_durably,
+    sync_folder, unnamed_file,
 };
 pub use imp::folder::{FolderLock, make_fifo, one_path, open_fifo, own, replace_link, set_mode};
+pub use imp::hand_over::hand_over;
+pub use imp::handed::notify;
 pub use imp::handle::{AsHandle, Handle, OwnedHandle};
+pub use imp::hear::hear;
 pub use imp::identity::{
-    Process, asked_by, boot_id, host_name, is_own_child, start_ms, start_ticks,
+    Process, boot_id, host_name, is_own_child, program_of, start_ms, start_ticks,
 };
 pub use imp::kernel_log::kernel_lines;
 pub use imp::local::{LocalListener, LocalStream};
@@ -45,10 +52,11 @@ pub use imp::poll::{Signals, Wakeup, Watched, boot_ms, random, wait};
 pub use imp::reaper::{any_child, become_subreaper, outlive_services, reap_all};
 pub use imp::sandbox::{Sandbox, SandboxError};
 pub use imp::sockets::{
-    NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, session,
+    HAS_FRONT, NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, session,
 };
 pub use imp::spawn::{ExecProgress, Held, find_program, spawn, spawn_call};
 pub use imp::stream::Pipe;
+pub use imp::surroundings::{bare, base_environment, shell, state_folder, top_folder};
 pub use imp::tcp_owner::{Listener, holds_connection, listener_everywhere};
 pub use imp::tree::{ENTERED, Tree, kill_descendants, kill_tree, members, newest_marked};
 pub use imp::upgrade::{become_program, carried_state, exec_with_state};
@@ -59,9 +67,19 @@ pub use spec::{ExecFailed, SpawnError, SpawnSpec};
 /// What the front is made of, which has no twin yet.
 #[cfg(target_os = "linux")]
 pub use imp::{
-    handed::{handed_descriptors, notify},
+    handed::handed_descriptors,
     ready::{News, Readiness, Ready},
     sockets::receive_with,
     tcp::{Done, TcpListening, TcpSocket},
     tube::Tube,
+};
+
+/// What sockets of tokio are made of.
+#[cfg(target_os = "linux")]
+pub use imp::local::near;
+#[cfg(windows)]
+pub use imp::{
+    detach::tell_of_ends,
+    local::{new_pipe_name, pipe_name_at, tell_pipe_name},
+    sys::Owners,
 };

@@ -1,5 +1,6 @@
 //! The agent as a process: being it, and starting one.
 
+use std::env::consts::EXE_SUFFIX;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -21,16 +22,18 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 /// How much of the agent's log is shown when it does not start.
 const TAIL_LEN: u64 = 2 << 10;
 
-const KEEPER_NAME: &str = "stead-keeper";
+fn keeper_name() -> String {
+    format!("stead-keeper{EXE_SUFFIX}")
+}
 
 /// The keeper program: as told by STEAD_KEEPER_BIN, else beside this very program.
 pub(crate) fn keeper_program() -> Result<PathBuf, Failure> {
     let told = std::env::var_os("STEAD_KEEPER_BIN").filter(|path| !path.is_empty());
     let keeper = match told {
         Some(path) => std::path::absolute(path),
-        None => std::env::current_exe().map(|own| own.with_file_name(KEEPER_NAME)),
+        None => std::env::current_exe().map(|own| own.with_file_name(keeper_name())),
     };
-    let keeper = keeper.unwrap_or_else(|_| KEEPER_NAME.into());
+    let keeper = keeper.unwrap_or_else(|_| keeper_name().into());
     if keeper.is_file() { Ok(keeper) } else { Err(Failure::KeeperMissing { looked_at: keeper }) }
 }
 

@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stead_core::plan::Plan;
+use stead_local::Stream;
 use stead_wire::api::{Refusal, UNKNOWN_PATH};
 use stead_wire::rollout::History;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use crate::failure::Failure;
@@ -149,7 +149,7 @@ impl Client {
             return sender.send_request(request).await.map_err(lost);
         }
         let socket = self.root.join("agent.sock");
-        let stream = UnixStream::connect(&socket).await.map_err(|error| self.unreachable(error))?;
+        let stream = Stream::connect(&socket).await.map_err(|error| self.unreachable(error))?;
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(lost)?;
         // It ends by itself once the answer is read or let go.
         tokio::spawn(connection);

@@ -405,13 +405,11 @@ pub(crate) async fn run_command<'a>(
     env: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> io::Result<std::process::ExitStatus> {
     // Standard output is for facts; what a build says is progress.
-    let said = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned()?;
-    Command::new("/bin/sh")
-        .args(["-c", command])
+    Command::from(stead_proc::shell(command))
         .envs(env)
         .current_dir(folder)
         .stdin(Stdio::null())
-        .stdout(said)
+        .stdout(io::stderr())
         .kill_on_drop(true)
         .status()
         .await

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use stead_core::signal::Signal;
 use stead_release::lock::Putting;
 use stead_wire::api::Status;
 use stead_wire::ship::Installed;
@@ -293,7 +294,9 @@ async fn end_unmanaged(client: &Client) -> Result<(), Failure> {
     };
     let at = |error: io::Error| failed("end the agent that is there", error);
     let Some(process) = stead_proc::Process::open_any(pid).map_err(at)? else { return Ok(()) };
-    process.signal(stead_core::signal::Signal::Term).map_err(at)?;
+    // Where it has no console it cannot be told, and it may be killed at any moment.
+    let told = process.signal(Signal::Term).or_else(|_| process.signal(Signal::Kill));
+    told.map_err(at)?;
     let until = Instant::now() + ANSWERS_WITHIN;
     while stead_proc::start_ticks(pid).map_err(at)?.is_some() {
         if Instant::now() >= until {

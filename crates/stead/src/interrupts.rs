@@ -2,31 +2,22 @@
 
 use std::future::Future;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use crate::failure::Failure;
 
 /// Requests to end, whether typed or sent.
 #[derive(Debug)]
-pub(crate) struct Interrupts {
-    typed: Signal,
-    sent: Signal,
-}
+pub(crate) struct Interrupts(stead_local::Interrupts);
 
 impl Interrupts {
     /// From here on such a request no longer ends the process by itself.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|source| Failure::Runtime { source });
-        let (typed, sent) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        Ok(Self { typed, sent })
+        let listened = stead_local::Interrupts::listen();
+        listened.map(Self).map_err(|source| Failure::Runtime { source })
     }
 
     /// Returns once one has come.
     pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.typed.recv() => (),
-            _ = self.sent.recv() => (),
-        }
+        self.0.next().await;
     }
 
     /// Does the work unless interrupted, and drops it then.

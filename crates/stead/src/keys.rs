@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use stead_core::plan::Plan;
@@ -40,7 +39,7 @@ pub(crate) fn read(path: &Path) -> Result<SigningKey, Failure> {
     if there.len() > KEY_LEN_MAX {
         return Err(at("it is too long for a key".into()));
     }
-    if there.permissions().mode() & 0o077 != 0 {
+    if stead_proc::MODE_OF.is_some_and(|mode_of| mode_of(&there) & 0o077 != 0) {
         return Err(at("others may read it: `chmod 600` it, if nobody has".into()));
     }
     let text = fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
@@ -56,7 +55,7 @@ pub(crate) fn signed(key: &SigningKey, purpose: &str, plan: &Plan) -> Signed {
 
 /// A key that is there is never written over: what it had signed could not be known any more.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = stead_proc::create_closed_file(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -105,8 +104,9 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::File::create(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
+    drop(file);
     fs::rename(&new, path)?;
-    fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    path.parent().map_or(Ok(()), stead_proc::sync_folder)
 }
 
 #[cfg(test)]

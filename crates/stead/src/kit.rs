@@ -1,16 +1,22 @@
 //! The kit of a host: stead's own programs, under the digest of all of them, so that an agent can
 //! be replaced by another one and the one before be had again.
 
+use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::agent;
 use crate::failure::Failure;
 
-/// Programs that belong together.
-pub(crate) const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-front"];
+/// Programs that belong together, without what their files' names end with here.
+const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-front"];
+
+/// The files of these programs that there are for this system.
+fn files() -> impl Iterator<Item = String> {
+    let there = PROGRAMS.len() - usize::from(!stead_proc::HAS_FRONT);
+    PROGRAMS.into_iter().take(there).map(|name| format!("{name}{EXE_SUFFIX}"))
+}
 
 /// So much of the digest names a kit.
 const DIGEST_LEN: usize = 16;
@@ -33,8 +39,8 @@ impl Kit {
 
     fn read(own: &Path, keeper: &Path) -> Result<Self, Failure> {
         let (mut digest, mut programs) = (blake3::Hasher::new(), Vec::new());
-        for name in PROGRAMS {
-            let from = if name == PROGRAMS[0] { own.into() } else { keeper.with_file_name(name) };
+        for (n, name) in files().enumerate() {
+            let from = if n == 0 { own.into() } else { keeper.with_file_name(name) };
             let bytes = fs::read(&from).map_err(|error| {
                 let why = format!("`{}`: {error}", from.display());
                 failed("read the programs of stead", why)
@@ -60,15 +66,19 @@ impl Kit {
         let at = |error: io::Error| failed("copy the programs", error);
         let folder = places.folder.join(&self.digest);
         fs::create_dir_all(&folder).map_err(at)?;
-        for (name, bytes) in PROGRAMS.iter().zip(&self.programs) {
-            let path = folder.join(name);
+        for (name, bytes) in files().zip(&self.programs) {
+            let path = folder.join(&name);
             if fs::read(&path).ok().as_deref() == Some(bytes) {
                 continue;
             }
             let new = folder.join(format!("{name}.new"));
             fs::write(&new, bytes).map_err(at)?;
             stead_proc::set_mode(&new, 0o755).map_err(at)?;
-            fs::File::open(&new).and_then(|file| file.sync_all()).map_err(at)?;
+            fs::File::options()
+                .append(true)
+                .open(&new)
+                .and_then(|file| file.sync_all())
+                .map_err(at)?;
             fs::rename(&new, path).map_err(at)?;
         }
         Ok(())
@@ -101,16 +111,16 @@ impl KitPlaces {
     fn own_name(&self) -> Option<String> {
         let own = std::env::current_exe().ok()?;
         let kit = own.parent()?;
-        let is_here = kit.parent()? == self.folder.canonicalize().ok()?;
+        let is_here = kit.parent()? == stead_proc::one_path(&self.folder).ok()?;
         let name = kit.file_name()?.to_str()?;
         let is_digest = name.len() == DIGEST_LEN && name.bytes().all(|it| it.is_ascii_hexdigit());
-        let is_whole = PROGRAMS.iter().all(|program| kit.join(program).is_file());
+        let is_whole = files().all(|program| kit.join(program).is_file());
         (is_here && is_digest && is_whole).then(|| name.to_owned())
     }
 
     /// The program of the kit with this name.
     pub(crate) fn program(&self, kit: &Path) -> PathBuf {
-        self.folder.join(kit).join(PROGRAMS[0])
+        self.folder.join(kit).join(format!("{}{EXE_SUFFIX}", PROGRAMS[0]))
     }
 
     /// The link to the kit that the agent is of.
@@ -132,13 +142,7 @@ impl KitPlaces {
 /// Points a link at something else, at once.
 pub(crate) fn switch(link: &Path, to: &Path) -> Result<(), Failure> {
     let at = |error: io::Error| failed("switch the programs", error);
-    let new = link.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
-        _ => (),
-    }
-    symlink(to, &new).map_err(at)?;
-    fs::rename(&new, link).map_err(at)
+    stead_proc::replace_link(link, &to.to_string_lossy()).map(drop).map_err(at)
 }
 
 fn failed(step: &str, why: impl ToString) -> Failure {

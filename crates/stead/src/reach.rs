@@ -236,12 +236,12 @@ fn quote(word: &str) -> String {
 
 /// Whether our own programs run there.
 fn fits(system: &str, machine: &str) -> Result<(), ReachError> {
-    let own = std::env::consts::ARCH;
-    if (system, machine) == ("Linux", own) {
+    use std::env::consts::{ARCH, OS};
+    if (&*system.to_lowercase(), machine) == (OS, ARCH) {
         return Ok(());
     }
     Err(ReachError::NoKit(format!(
-        "it is {system} on {machine}; this stead has programs for Linux on {own}"
+        "it is {system} on {machine}; this stead has programs for {OS} on {ARCH}"
     )))
 }
 

@@ -16,10 +16,10 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use stead_local::Stream;
 use stead_wire::api::Refusal;
 use stead_wire::ship::{self, AgentMade};
 use tokio::io::{join, stdin, stdout};
-use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use crate::client::Client;
@@ -114,7 +114,7 @@ async fn pass_on(
     request: Request<Incoming>,
 ) -> Result<Response<Incoming>, Refusal> {
     let lost = |error: String| refusal("ask the agent", error);
-    let stream = UnixStream::connect(socket).await.map_err(|error| {
+    let stream = Stream::connect(socket).await.map_err(|error| {
         let because = format!("nothing answers at `{}`: {error}", socket.display());
         Refusal {
             what: "there is no agent".into(),

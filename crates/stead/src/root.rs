@@ -1,7 +1,6 @@
 //! The root: the folder that holds all state of one agent.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
@@ -14,14 +13,9 @@ pub(crate) const CLOSED: u32 = 0o700;
 /// The folder of all state: as told, by the environment, or by default. It need not exist.
 pub(crate) fn find(told: Option<&Path>) -> Result<PathBuf, Failure> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user_default = || {
-        let state = set("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
-        Some(state.or_else(|| Some(set("HOME")?.join(".local/state")))?.join("stead"))
-    };
     let root = match told.map(PathBuf::from).or_else(|| set("STEAD_ROOT")) {
         Some(root) => root,
-        None if stead_proc::is_root() => PathBuf::from("/var/lib/stead"),
-        None => user_default().ok_or(Failure::NoRoot)?,
+        None => stead_proc::state_folder().ok_or(Failure::NoRoot)?.join("stead"),
     };
     // The agent works in `/`, so a relative root must become whole here.
     std::path::absolute(&root).map_err(|source| Failure::Root { root, source })
@@ -35,7 +29,7 @@ pub(crate) fn make(root: &Path) -> io::Result<()> {
 /// Makes a folder of this mode, and those above it, if it is not there.
 pub(crate) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
     if !folder.is_dir() {
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;
+        stead_proc::make_folders(folder, mode)?;
         stead_proc::set_mode(folder, mode)?;
     }
     Ok(())

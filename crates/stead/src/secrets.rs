@@ -109,8 +109,7 @@ async fn value(source: &SecretSource, folder: &Path) -> Result<Vec<u8>, String> 
         }
         SecretSource::Command(command) => {
             // It may ask for a passphrase: the terminal is its own, its errors are seen.
-            let output = Command::new("/bin/sh")
-                .args(["-c", command])
+            let output = Command::from(stead_proc::shell(command))
                 .current_dir(folder)
                 .stderr(Stdio::inherit())
                 .kill_on_drop(true)

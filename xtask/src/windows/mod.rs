@@ -3,6 +3,7 @@
 //! All of it stays in a folder of its own below the target folder, so that builds for this
 //! machine are not disturbed.
 
+mod suite;
 mod toolchain;
 mod wine;
 
@@ -18,7 +19,18 @@ pub(crate) use toolchain::MINGW;
 use wine::Prefix;
 
 /// What is shipped for Windows.
-const PACKAGES: [&str; 2] = ["stead-core", "stead-wire"];
+const PACKAGES: [&str; 10] = [
+    "stead",
+    "stead-agent",
+    "stead-core",
+    "stead-fleet",
+    "stead-keeper",
+    "stead-local",
+    "stead-probe",
+    "stead-proc",
+    "stead-release",
+    "stead-wire",
+];
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Windows {
@@ -28,6 +40,8 @@ pub(crate) enum Windows {
     Lint(Selection),
     /// Run a Windows program under Wine
     Run(Program),
+    /// Run the promises that are the same on both systems, here and under Wine
+    Test(Table),
 }
 
 #[derive(clap::Args)]
@@ -35,6 +49,13 @@ pub(crate) struct Selection {
     /// Only these packages
     #[arg(short, long = "package", value_name = "PACKAGE", default_values = PACKAGES)]
     packages: Vec<String>,
+}
+
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct Table {
+    /// Write docs/parity.md from what they show, instead of comparing it
+    #[arg(long)]
+    write: bool,
 }
 
 #[derive(clap::Args)]
@@ -58,10 +79,24 @@ pub(crate) fn run(windows: &Windows) -> Result<()> {
             let mut lint = Toolchain::ready()?.cargo(Chore::Lint)?;
             process::run(lint.args(selection.flags()).args(["--", "-D", "warnings"]))
         }
+        Windows::Test(Table { write }) => suite::run(*write),
         Windows::Run(Program { program, arguments }) => {
             process::run(Prefix::open()?.command(program).args(arguments))
         }
     }
+}
+
+/// Why nothing can be tried for Windows, if so: what is lacking is installed first.
+pub(crate) fn missing() -> Option<String> {
+    let ready = Toolchain::ready().and_then(|_| wine::ready());
+    ready.err().map(|why| format!("{why:#}"))
+}
+
+/// What `cargo xtask test` tries for Windows.
+pub(crate) fn try_all() -> Result<()> {
+    let packages = PACKAGES.iter().map(|package| (*package).to_owned()).collect();
+    run(&Windows::Lint(Selection { packages }))?;
+    suite::run(false)
 }
 
 impl Selection {
@@ -89,7 +124,8 @@ mod tests {
 
     #[test]
     fn packages_that_are_named_stand_for_what_is_shipped() {
-        assert_eq!(flags("build"), "-p stead-core -p stead-wire");
+        let all: Vec<String> = PACKAGES.iter().map(|package| format!("-p {package}")).collect();
+        assert_eq!(flags("build"), all.join(" "));
         assert_eq!(flags("build -p stead-proc"), "-p stead-proc");
         assert_eq!(flags("build -p a --package b"), "-p a -p b");
     }

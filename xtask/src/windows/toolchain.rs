@@ -36,7 +36,7 @@ const PACKAGES: &[Package] = &[
 ];
 
 /// With both ways to panic: each profile has its own.
-const STD: &str = "-Zbuild-std=std,panic_abort";
+const STD: &str = "-Zbuild-std=std,panic_abort,test";
 
 /// What `cargo xtask` was started with, which names another toolchain.
 const FOREIGN: [&str; 4] = ["LD_LIBRARY_PATH", "RUSTDOC", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
@@ -44,6 +44,8 @@ const FOREIGN: [&str; 4] = ["LD_LIBRARY_PATH", "RUSTDOC", "RUSTUP_HOME", "RUSTUP
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Chore {
     Build,
+    /// Build tests and run none: they run under Wine.
+    BuildTests,
     Lint,
 }
 
@@ -78,10 +80,14 @@ impl Toolchain {
         let mut command = match self {
             Self::Active => workspace::cargo(&[match chore {
                 Chore::Build => "build",
+                Chore::BuildTests => "test",
                 Chore::Lint => "clippy",
             }])?,
             Self::Debian => debian(chore),
         };
+        if chore == Chore::BuildTests {
+            command.arg("--no-run");
+        }
         command.args(["--target", TARGET]).env("CARGO_TARGET_DIR", folder()?);
         Ok(command)
     }
@@ -99,12 +105,13 @@ pub(super) fn binaries() -> Result<PathBuf> {
 
 fn debian(chore: Chore) -> Command {
     let mut command = match chore {
-        Chore::Build => Command::new(CARGO),
+        Chore::Build | Chore::BuildTests => Command::new(CARGO),
         // Cargo would look for its subcommand in the user's home first, where rustup's is.
         Chore::Lint => Command::new(CLIPPY),
     };
     command.arg(match chore {
         Chore::Build => "build",
+        Chore::BuildTests => "test",
         Chore::Lint => "clippy",
     });
     for name in FOREIGN {

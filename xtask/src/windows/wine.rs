@@ -43,7 +43,7 @@ pub(super) struct Prefix {
 impl Prefix {
     /// Makes the prefix if there is none, and starts its server.
     pub(super) fn open() -> Result<Self> {
-        packages::require(&[MINGW, PACKAGE])?;
+        ready()?;
         let above = toolchain::folder()?;
         workspace::make(&above)?;
         let prefix = Self { folder: above.join("wine"), _lock: lock(&above.join("wine.lock"))? };
@@ -108,6 +108,11 @@ impl Drop for Prefix {
             say::progress(format_args!("Wine goes on for {LINGER_SECONDS} s: {error}"));
         }
     }
+}
+
+/// Makes Wine present, or fails.
+pub(super) fn ready() -> Result<()> {
+    packages::require(&[MINGW, PACKAGE])
 }
 
 /// Fails where another holds the prefix.

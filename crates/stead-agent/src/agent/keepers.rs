@@ -1,7 +1,5 @@
 //! The keepers' lives, as the agent sees them.
 
-use std::fs;
-
 use stead_core::names::InstanceName;
 use stead_wire::journal::Event;
 use stead_wire::keeper::{Report, Request};
@@ -260,5 +258,5 @@ impl Agent {
 
 /// Whether a keeper runs another program than this one. One that cannot be looked at is left alone.
 fn runs_another(pid: u32, program: &std::path::Path) -> bool {
-    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|running| running != program)
+    stead_proc::program_of(pid).is_ok_and(|running| running != program)
 }

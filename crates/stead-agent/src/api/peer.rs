@@ -1,9 +1,7 @@
 //! Who is at the other end of the socket, and what they may do.
 
-use std::fs;
-
 use axum::http::Method;
-use tokio::net::UnixStream;
+use stead_local::Stream;
 
 /// What someone may do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,17 +16,20 @@ pub(super) enum Peer {
 }
 
 impl Peer {
-    /// Asks the kernel who has connected.
-    pub(super) fn of(stream: &UnixStream, socket_gid: u32) -> Self {
-        let Ok(credentials) = stream.peer_cred() else { return Self::Stranger { uid: None } };
-        let (uid, gid) = (credentials.uid(), credentials.gid());
-        let groups = || credentials.pid().map(groups_of).unwrap_or_default();
-        if uid == 0 || uid == stead_proc::own_uid() {
-            Self::Owner
-        } else if gid == socket_gid || groups().contains(&socket_gid) {
-            Self::Reader
-        } else {
-            Self::Stranger { uid: Some(uid) }
+    /// Asks the system who has connected to a socket of this group.
+    pub(super) fn of(stream: &Stream, socket_group: Option<u32>) -> Self {
+        match stream.peer() {
+            Ok(stead_local::Peer::Owner) => Self::Owner,
+            Ok(stead_local::Peer::User { uid, groups }) => {
+                if uid == 0 || uid == stead_proc::own_uid() {
+                    Self::Owner
+                } else if socket_group.is_some_and(|group| groups.contains(&group)) {
+                    Self::Reader
+                } else {
+                    Self::Stranger { uid: Some(uid) }
+                }
+            }
+            Err(_) => Self::Stranger { uid: None },
         }
     }
 
@@ -39,13 +40,6 @@ impl Peer {
             Self::Stranger { .. } => false,
         }
     }
-}
-
-/// The groups of a process beyond its first one; none when it is gone.
-fn groups_of(pid: i32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
-    line.split_ascii_whitespace().filter_map(|gid| gid.parse().ok()).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Taking connections, a bounded number of them, from whoever the kernel says they are from.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
+use stead_local::{Listener, Stream};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -88,19 +87,14 @@ impl Api {
 }
 
 /// Makes the socket. Only the agent that holds the root's lock may: it takes an old one's place.
-pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => (),
-    }
-    let listener = UnixListener::bind(path)?;
-    stead_proc::set_mode(path, SOCKET_MODE)?;
-    Ok(listener)
+pub(crate) fn bind(path: &Path) -> io::Result<Listener> {
+    Listener::bind(path, SOCKET_MODE)
 }
 
 /// Serves until `ending` changes, then lets what is being answered finish.
-pub(crate) async fn serve(listener: UnixListener, api: Api, mut ending: watch::Receiver<()>) {
-    let socket_gid = std::fs::metadata(api.0.layout.socket()).map_or(u32::MAX, |meta| meta.gid());
+pub(crate) async fn serve(mut listener: Listener, api: Api, mut ending: watch::Receiver<()>) {
+    let socket = std::fs::metadata(api.0.layout.socket());
+    let group = socket.ok().as_ref().and_then(stead_proc::group_of);
     let router = routes::router(api)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
         .layer(middleware::from_fn(bounded));
@@ -115,8 +109,8 @@ pub(crate) async fn serve(listener: UnixListener, api: Api, mut ending: watch::R
             _ = ending.changed() => break,
             Some(_) = open.join_next() => (),
             (slot, accepted) = next => match accepted {
-                Ok((stream, _)) => {
-                    let peer = Peer::of(&stream, socket_gid);
+                Ok(stream) => {
+                    let peer = Peer::of(&stream, group);
                     let connection = connection(stream, peer, router.clone(), ending.clone());
                     open.spawn(async move {
                         connection.await;
@@ -132,12 +126,7 @@ pub(crate) async fn serve(listener: UnixListener, api: Api, mut ending: watch::R
     let _ = timeout(FINISH_WITHIN, async { while open.join_next().await.is_some() {} }).await;
 }
 
-async fn connection(
-    stream: UnixStream,
-    peer: Peer,
-    router: Router,
-    mut ending: watch::Receiver<()>,
-) {
+async fn connection(stream: Stream, peer: Peer, router: Router, mut ending: watch::Receiver<()>) {
     let who_may = middleware::from_fn(move |request: Request, next: Next| async move {
         if peer.may(request.method()) { next.run(request).await } else { forbidden(peer) }
     });

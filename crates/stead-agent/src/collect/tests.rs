@@ -103,7 +103,7 @@ impl Rig {
 /// Makes a file or folder look as if nobody had touched it for a day.
 fn age(path: &Path) {
     let day_ago = SystemTime::now() - Duration::from_secs(86_400);
-    File::open(path).unwrap().set_modified(day_ago).unwrap();
+    fs::File::open(path).unwrap().set_modified(day_ago).unwrap();
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn contents_secrets_and_programs_go_once_they_are_old_and_nothing_needs_them() {
     assert!(programs.iter().all(|folder| folder.exists()));
     assert!(!old.exists() && fresh.exists() && !secret.exists());
     for (link, to) in [("current", "bb"), ("previous", "cc")] {
-        std::os::unix::fs::symlink(to, rig.layout.programs().join(link)).unwrap();
+        stead_proc::make_link(to, &rig.layout.programs().join(link), true).unwrap();
     }
     age(&kits[0]);
     age(&kits[1]);

@@ -37,8 +37,11 @@ impl Rig {
     pub(crate) fn new(argv: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("stead-rig-{}-{number}", std::process::id());
-        Self::at(&std::env::temp_dir().join(name), argv)
+        let folder =
+            std::env::temp_dir().join(format!("stead-rig-{}-{number}", std::process::id()));
+        // Where pids come round fast, one that failed long ago may have left it.
+        let _ = fs::remove_dir_all(&folder);
+        Self::at(&folder, argv)
     }
 
     /// A service in this folder.

@@ -14,10 +14,7 @@ use crate::rig::{Rig, born, eventually, is_alive};
 use crate::{file, pids_in, probing};
 
 fn exits(rig: &Rig) -> Vec<Exit> {
-    let exit = |event| match event {
-        Event::Exited { exit, .. } => Some(exit),
-        _ => None,
-    };
+    let exit = |event| if let Event::Exited { exit, .. } = event { Some(exit) } else { None };
     rig.events().into_iter().filter_map(exit).collect()
 }
 
@@ -50,7 +47,8 @@ fn a_service_that_is_asked_to_end_sees_it_and_ends_by_itself() {
     waits.expect("it says that it waits");
     rig.ask(&Request::Want { goal: Goal::Down }).unwrap();
     rig.wait_until("down", |report| report.phase == PhaseName::Down);
-    assert_eq!(fs::read_to_string(&told).unwrap(), "told\n");
+    let written = fs::read_to_string(&told);
+    assert_eq!(written.ok().as_deref(), Some("told\n"), "{:?}", rig.events());
     let exit = exits(&rig).pop().unwrap();
     assert_eq!(exit.code, Some(0), "{exit:?}");
     assert!(!rig.events().iter().any(|event| matches!(event, Event::Killed { .. })));

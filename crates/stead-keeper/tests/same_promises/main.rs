@@ -4,6 +4,8 @@
 
 mod ends;
 mod kills;
+#[cfg(windows)]
+mod limits;
 mod logs;
 #[path = "../keeper/rig.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
@@ -24,7 +26,10 @@ fn probing(args: &[&str]) -> Rig {
 
 /// A file that no other test writes, for a service to write to.
 fn file(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("stead-promise-{}-{name}", std::process::id()))
+    let file = std::env::temp_dir().join(format!("stead-promise-{}-{name}", std::process::id()));
+    // Where pids come round fast, one that failed long ago may have left it.
+    let _ = fs::remove_file(&file);
+    file
 }
 
 /// The pids in a file, with when each of these processes began: each appends its own.

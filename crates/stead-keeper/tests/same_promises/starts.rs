@@ -45,6 +45,7 @@ fn a_folder_of_a_long_path_with_any_letters_is_as_good_as_any() {
     const LONG: usize = 300;
     let mut folder = std::env::temp_dir().join(format!("stead-long-{}", std::process::id()));
     let base = folder.clone();
+    let _ = fs::remove_dir_all(&base);
     while folder.to_str().unwrap().chars().count() < LONG {
         folder.push("很长的路径-ü-一二三四五六七八九十");
     }
@@ -68,10 +69,8 @@ fn a_program_that_is_not_there_is_named() {
     rig.launch.restart.when = When::Never;
     rig.start();
     rig.wait_until("failed", |report| report.phase == PhaseName::Failed);
-    let why = rig.events().into_iter().find_map(|event| match event {
-        Event::SpawnFailed { why, .. } => Some(why),
-        _ => None,
-    });
+    let why = |event| if let Event::SpawnFailed { why, .. } = event { Some(why) } else { None };
+    let why = rig.events().into_iter().find_map(why);
     assert!(why.as_ref().is_some_and(|why| why.contains("no-such-program")), "{why:?}");
 }
 
@@ -97,8 +96,5 @@ fn each_failure_is_followed_by_a_longer_wait_up_to_the_longest() {
 }
 
 fn waited(event: Event) -> Option<u64> {
-    match event {
-        Event::Waiting { delay_ms, .. } => Some(delay_ms),
-        _ => None,
-    }
+    if let Event::Waiting { delay_ms, .. } = event { Some(delay_ms) } else { None }
 }

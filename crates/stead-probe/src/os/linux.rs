@@ -7,12 +7,21 @@ use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-/// The signal that asks for the end.
-pub(crate) const END: i32 = signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::flag;
 
-/// The signal that asks to read again what was read.
-pub(crate) const READ_AGAIN: i32 = signal_hook::consts::SIGHUP;
+/// Has the flag set once TERM asks for the end.
+pub(crate) fn note_end(is_asked: &Arc<AtomicBool>) -> io::Result<()> {
+    flag::register(SIGTERM, Arc::clone(is_asked)).map(drop)
+}
+
+/// Has the flag set once HUP asks to read again what was read.
+pub(crate) fn note_read_again(is_told: &Arc<AtomicBool>) -> io::Result<()> {
+    flag::register(SIGHUP, Arc::clone(is_told)).map(drop)
+}
 
 /// Says this to whoever listens at `NOTIFY_SOCKET`; nothing when nobody does.
 pub(crate) fn notify(message: &str) -> io::Result<()> {

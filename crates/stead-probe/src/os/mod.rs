@@ -8,6 +8,6 @@ mod linux;
 mod windows;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{END, READ_AGAIN, handed_listener, notify, streams};
+pub(crate) use linux::{handed_listener, note_end, note_read_again, notify, streams};
 #[cfg(windows)]
-pub(crate) use windows::{END, READ_AGAIN, handed_listener, hostile, notify, streams};
+pub(crate) use windows::{handed_listener, hostile, note_end, note_read_again, notify, streams};

@@ -4,12 +4,37 @@ use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::windows::io::AsHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-/// What the C library makes of Ctrl-Break.
-pub(crate) const END: i32 = 21;
+use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
 
-/// Nothing asks a service here to read again; this one never comes.
-pub(crate) const READ_AGAIN: i32 = signal_hook::consts::SIGILL;
+/// Somebody has asked for the end.
+static IS_ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Has the flag set once the console tells of Ctrl-C or Ctrl-Break.
+pub(crate) fn note_end(is_asked: &Arc<AtomicBool>) -> io::Result<()> {
+    let flag = IS_ASKED.get_or_init(|| Arc::clone(is_asked));
+    debug_assert!(Arc::ptr_eq(flag, is_asked), "it is asked for once");
+    #[expect(unsafe_code, reason = "a console tells by calling back")]
+    // SAFETY: the routine touches a static only.
+    match unsafe { SetConsoleCtrlHandler(Some(told), 1) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+extern "system" fn told(_what: u32) -> i32 {
+    if let Some(flag) = IS_ASKED.get() {
+        flag.store(true, Ordering::Relaxed);
+    }
+    1
+}
+
+/// Nothing asks a service here to read again.
+pub(crate) fn note_read_again(_is_told: &Arc<AtomicBool>) -> io::Result<()> {
+    Ok(())
+}
 
 /// Nobody listens.
 pub(crate) fn notify(_message: &str) -> io::Result<()> {

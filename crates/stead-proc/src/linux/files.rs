@@ -2,8 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink,
+};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Whether a name may hold anything but `/` and NUL, and names that differ by case are two.
 pub const TAKES_ANY_NAME: bool = true;
@@ -45,6 +49,49 @@ pub fn create_closed_file(path: &Path) -> io::Result<File> {
 pub fn open_closed_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(CLOSED_FILE).open(path)
+}
+
+/// Opens a file to append to, which is made with this mode if it is not there. To be cut, it must
+/// be opened anew.
+pub fn append_file(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(mode).open(path)
+}
+
+/// Makes a file that has no name and is gone with its last handle.
+pub fn unnamed_file() -> io::Result<File> {
+    Ok(memfd_create("unnamed", MemfdFlags::CLOEXEC)?.into())
+}
+
+/// A number that no other file of its disk has while it is there; never zero.
+pub fn file_number(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.ino())
+}
+
+/// The user whose file it is, where users have numbers.
+pub fn owner_of(there: &Metadata) -> Option<u32> {
+    Some(there.uid())
+}
+
+/// The group that may do with it what its mode says, where there are such.
+pub fn group_of(there: &Metadata) -> Option<u32> {
+    Some(there.gid())
+}
+
+/// Gives a file, a folder or a link itself to a group.
+pub fn give_to_group(path: &Path, group: u32) -> io::Result<()> {
+    std::os::unix::fs::lchown(path, None, Some(group))
+}
+
+/// Makes a folder with exactly this mode, whatever the umask.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Makes a folder and those above it, as far as they are not there, with this mode as far as the
+/// umask lets it.
+pub fn make_folders(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)
 }
 
 /// Makes a new folder that others may look into, as far as they may into the one it is in.

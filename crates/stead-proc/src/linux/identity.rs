@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::net::getsockname;
 use rustix::net::sockopt::socket_acceptconn;
@@ -37,6 +38,11 @@ pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
     }
 }
 
+/// The file that a process runs.
+pub fn program_of(pid: u32) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe"))
+}
+
 /// Whether this process is a child of ours.
 pub fn is_own_child(pid: u32) -> bool {
     procfs::stat(pid).is_ok_and(|stat| stat.parent == std::process::id())
@@ -45,11 +51,6 @@ pub fn is_own_child(pid: u32) -> bool {
 /// When a process with this start time began, in milliseconds since boot.
 pub fn start_ms(start_ticks: u64) -> u64 {
     start_ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)
-}
-
-/// What a process sees that is sent this signal.
-pub fn asked_by(signal: Signal) -> String {
-    signal.to_string()
 }
 
 /// A hold on one process. While it is held, no other process can be taken for it.
@@ -104,6 +105,12 @@ impl Process {
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Sends a signal to this very process, and says what that is called here; `None` when it is
+    /// gone.
+    pub fn ask(&self, signal: Signal) -> io::Result<Option<String>> {
+        Ok(self.signal(signal)?.then(|| signal.to_string()))
     }
 
     /// A duplicate of the socket that it listens with at this address, if it does. Whoever may

@@ -22,7 +22,7 @@ pub struct LocalListener(UnixListener);
 pub struct LocalStream(UnixStream);
 
 /// A way to a socket by way of its open folder, while that is held: the name of one has 107 bytes.
-fn near(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+pub fn near(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };

@@ -6,7 +6,6 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::net::{
@@ -19,6 +18,9 @@ use super::procfs;
 
 /// Connections that wait to be taken, as far as the system lets them (`somaxconn`).
 const BACKLOG: i32 = 4096;
+
+/// Whether there is what a front is made of.
+pub const HAS_FRONT: bool = true;
 
 /// The most sockets that are handed over at once; the kernel takes 253.
 pub const SOCKETS_MAX: usize = 32;
@@ -151,7 +153,7 @@ pub(crate) fn send_with(
 }
 
 /// Reads what has come, with the descriptors beside it. Blocks as the stream does.
-pub fn receive_with(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub fn receive_with(stream: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(bytes)];

@@ -20,9 +20,12 @@ use windows_sys::Win32::Security::{
     SetKernelObjectSecurity,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_FLAG_BACKUP_SEMANTICS, FILE_SHARE_DELETE, WRITE_DAC,
+    BY_HANDLE_FILE_INFORMATION, FILE_ATTRIBUTE_TEMPORARY, FILE_FLAG_BACKUP_SEMANTICS,
+    FILE_FLAG_DELETE_ON_CLOSE, FILE_SHARE_DELETE, GetFileInformationByHandle, WRITE_DAC,
 };
 use windows_sys::w;
+
+use super::poll::random;
 
 /// Whether a name may hold anything but `/` and NUL, and names that differ by case are two.
 pub const TAKES_ANY_NAME: bool = false;
@@ -71,6 +74,65 @@ pub fn open_closed_file(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
         Err(error) => Err(error),
     }
+}
+
+/// Opens a file to append to, which is made if it is not there; who else may read it is said by
+/// the folder it is in. To be cut, it must be opened anew.
+pub fn append_file(path: &Path, _mode: u32) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Makes a file whose name nobody can guess and nobody else can open, and that is gone with its
+/// last handle.
+pub fn unnamed_file() -> io::Result<File> {
+    let name = format!("stead-{:08x}{:08x}{:08x}", std::process::id(), random(), random());
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).share_mode(0);
+    options.custom_flags(FILE_FLAG_DELETE_ON_CLOSE).attributes(FILE_ATTRIBUTE_TEMPORARY);
+    options.open(std::env::temp_dir().join(name))
+}
+
+/// A number that no other file of its disk has while it is there; never zero.
+pub fn file_number(file: &File) -> io::Result<u64> {
+    let mut about = BY_HANDLE_FILE_INFORMATION::default();
+    #[expect(unsafe_code, reason = "the number of a file has no safe form")]
+    // SAFETY: the file is open, and what is said of it is ours to write.
+    let told = unsafe { GetFileInformationByHandle(file.as_raw_handle(), &raw mut about) };
+    if told == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from(about.nFileIndexHigh) << 32 | u64::from(about.nFileIndexLow))
+}
+
+/// Users have no numbers here.
+pub fn owner_of(_there: &Metadata) -> Option<u32> {
+    None
+}
+
+/// No group may do with a file what others may not.
+pub fn group_of(_there: &Metadata) -> Option<u32> {
+    None
+}
+
+/// Nothing is given to a group here.
+pub fn give_to_group(_path: &Path, _group: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes a folder. Where the mode lets nobody else look into it, nobody else can; others pass
+/// through to what they may open in any case.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    const OTHERS_LOOK: u32 = 0o044;
+    if mode & OTHERS_LOOK == 0 { make_closed_folder(path) } else { make_open_folder(path) }
+}
+
+/// Makes a folder and those above it, as far as they are not there; the mode is that of the last.
+pub fn make_folders(path: &Path, mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    make_folder(path, mode)
 }
 
 /// Makes a new folder that others may look into, as far as they may into the one it is in.

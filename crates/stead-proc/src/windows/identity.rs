@@ -2,9 +2,12 @@
 
 #![expect(unsafe_code, reason = "processes are known by raw handles")]
 
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
+use std::os::windows::ffi::OsStringExt as _;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
+use std::path::PathBuf;
 use std::ptr;
 
 use stead_core::signal::Signal;
@@ -22,8 +25,9 @@ use windows_sys::Win32::System::SystemInformation::{
     ComputerNameDnsHostname, GetComputerNameExW, GetSystemTimePreciseAsFileTime,
 };
 use windows_sys::Win32::System::Threading::{
-    GetExitCodeProcess, GetProcessTimes, OpenProcess, PROCESS_DUP_HANDLE,
-    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, TerminateProcess,
+    GetExitCodeProcess, GetProcessTimes, OpenProcess, PROCESS_DUP_HANDLE, PROCESS_NAME_WIN32,
+    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE,
+    QueryFullProcessImageNameW, TerminateProcess,
 };
 
 use super::poll::boot_ms;
@@ -32,6 +36,9 @@ use crate::ended::Ended;
 
 /// The exit code of what was killed: what shells say of SIGKILL.
 pub(crate) const KILLED: u32 = 137;
+
+/// The longest path of a program that is looked at, in units.
+const PROGRAM_LEN_MAX: usize = 4096;
 
 /// Units of a [`FILETIME`] in a millisecond.
 const TICKS_PER_MS: u64 = 10_000;
@@ -120,6 +127,20 @@ pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
     Ok(Process::open_any(pid)?.map(|process| process.start_ticks))
 }
 
+/// The file that a process runs.
+pub fn program_of(pid: u32) -> io::Result<PathBuf> {
+    let process = Process::open_any(pid)?.ok_or(io::ErrorKind::NotFound)?;
+    let mut path = [0; PROGRAM_LEN_MAX];
+    let mut len = PROGRAM_LEN_MAX as u32;
+    // SAFETY: the path is ours to write, and as long as it is said to be.
+    check(unsafe {
+        let whole = PROCESS_NAME_WIN32;
+        QueryFullProcessImageNameW(raw(&process.handle), whole, path.as_mut_ptr(), &raw mut len)
+    })?;
+    let units = path.get(..len as usize).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(OsString::from_wide(units).into())
+}
+
 /// Whether this process is a child of ours: ends are seen by handles here, whoever is the parent.
 pub fn is_own_child(_pid: u32) -> bool {
     false
@@ -135,16 +156,6 @@ pub fn start_ms(start_ticks: u64) -> u64 {
 
 fn ticks(time: FILETIME) -> u64 {
     u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime)
-}
-
-/// What a process sees that is sent this signal: the two that consoles have stand for the others.
-pub fn asked_by(signal: Signal) -> String {
-    match signal {
-        Signal::Kill => "its end".into(),
-        Signal::Int => "ctrl-c".into(),
-        Signal::Term => "ctrl-break".into(),
-        other => other.to_string(),
-    }
 }
 
 /// A hold on one process. While it is held, no other process can be taken for it.
@@ -200,20 +211,43 @@ impl Process {
 
     /// Ends this very process, or has its console tell it; `false` when it is gone.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
+        self.ask(signal).map(|how| how.is_some())
+    }
+
+    /// As [`Self::signal`], and says what that is called here; `None` when it is gone. The two
+    /// things that a console can tell stand for TERM and INT.
+    pub fn ask(&self, signal: Signal) -> io::Result<Option<String>> {
         if is_signaled(raw(&self.handle)) {
-            return Ok(false);
+            return Ok(None);
         }
         match signal {
             // SAFETY: the handle may end its process.
             Signal::Kill => match check(unsafe { TerminateProcess(raw(&self.handle), KILLED) }) {
                 // It was about to end by itself.
-                Err(_) if is_signaled(raw(&self.handle)) => Ok(false),
-                ended => ended.map(|()| true),
+                Err(_) if is_signaled(raw(&self.handle)) => Ok(None),
+                ended => ended.map(|()| Some("its end".into())),
             },
-            Signal::Term => tell_console(self.pid, CTRL_BREAK_EVENT).map(|()| true),
-            Signal::Int => tell_console(self.pid, CTRL_C_EVENT).map(|()| true),
-            other => {
-                let why = format!("{other} does not exist on Windows");
+            Signal::Term => {
+                // Not every system that runs programs of Windows knows both.
+                let told = tell_console(self.pid, CTRL_BREAK_EVENT).map(|()| "ctrl-break");
+                let told = told.or_else(|_| {
+                    tell_console(self.pid, CTRL_C_EVENT).map(|()| "ctrl-c, for want of ctrl-break")
+                });
+                told.map(|how| Some(how.into()))
+            }
+            Signal::Int => tell_console(self.pid, CTRL_C_EVENT).map(|()| Some("ctrl-c".into())),
+            Signal::Abrt
+            | Signal::Alrm
+            | Signal::Cont
+            | Signal::Hup
+            | Signal::Pipe
+            | Signal::Quit
+            | Signal::Stop
+            | Signal::Tstp
+            | Signal::Usr1
+            | Signal::Usr2
+            | Signal::Winch => {
+                let why = format!("{signal} does not exist on Windows");
                 Err(io::Error::new(io::ErrorKind::Unsupported, why))
             }
         }

@@ -3,8 +3,8 @@
 
 #![expect(unsafe_code, reason = "named pipes have no safe form")]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::path::Path;
@@ -35,11 +35,28 @@ const READ_LEN: usize = 4 << 10;
 const SEND_WITHIN_MS: u32 = 100;
 
 /// What every named pipe of stead begins with.
-pub(super) const PIPES: &str = r"\\.\pipe\stead-";
+const PIPES: &str = r"\\.\pipe\stead-";
 
-/// A name that nobody has.
-pub(super) fn new_name() -> String {
+/// A name that nobody has, for a pipe.
+pub fn new_pipe_name() -> String {
     format!("{PIPES}{:08x}{:08x}{:08x}", std::process::id(), random(), random())
+}
+
+/// Has whoever looks at this path find the pipe of this name, in place of whatever was there.
+pub fn tell_pipe_name(path: &Path, name: &str) -> io::Result<()> {
+    // Who reads half of it finds no pipe of that name, and comes again. A file of its own that is
+    // renamed would not do: who reads the old one at that moment keeps it from being replaced.
+    fs::write(path, name)
+}
+
+/// The name of the pipe that is found at this path.
+pub fn pipe_name_at(path: &Path) -> io::Result<String> {
+    let name = fs::read_to_string(path)?;
+    if !name.starts_with(PIPES) {
+        let why = format!("`{}` does not name a pipe", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(name)
 }
 
 /// An operation that the system may still be at work on. It knows the place of this, which must
@@ -155,17 +172,12 @@ pub struct LocalStream {
 impl LocalListener {
     /// Listens at a path, in place of whatever was there.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let text = new_name();
+        let text = new_pipe_name();
         let name = wide(&text)?;
         let next = instance(&name, FILE_FLAG_FIRST_PIPE_INSTANCE)?;
         let mut listener = Self { name, next, connecting: Pending::new()? };
         listener.begin()?;
-        let temporary = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        // Nobody else may look at it half written.
-        options.write(true).create(true).truncate(true).share_mode(0);
-        options.open(&temporary)?.write_all(text.as_bytes())?;
-        fs::rename(&temporary, path)?;
+        tell_pipe_name(path, &text)?;
         Ok(listener)
     }
 
@@ -225,14 +237,9 @@ fn instance(name: &[u16], flags: u32) -> io::Result<OwnedHandle> {
 impl LocalStream {
     /// Connects to whoever listens at a path.
     pub fn connect(path: &Path) -> io::Result<Self> {
-        let name = fs::read_to_string(path)?;
-        if !name.starts_with(PIPES) {
-            let why = format!("`{}` does not name a pipe", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        }
         let mut options = File::options();
         options.read(true).write(true).custom_flags(FILE_FLAG_OVERLAPPED);
-        Self::new(options.open(name)?.into())
+        Self::new(options.open(pipe_name_at(path)?)?.into())
     }
 
     fn new(pipe: OwnedHandle) -> io::Result<Self> {

@@ -25,7 +25,7 @@ use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PeekNamedPipe,
 };
 
-use super::local::{Pending, Went, new_name};
+use super::local::{Pending, Went, new_pipe_name};
 use super::sys::{Owners, duplicate_from, made, raw, wide};
 use crate::news::{Moved, StreamEnds};
 
@@ -51,7 +51,7 @@ impl Pipe {
             let from = raw(&process.handle);
             return Self::of(duplicate_from(from, read)?, duplicate_from(from, write)?);
         }
-        let text = new_name();
+        let text = new_pipe_name();
         let (name, only) = (wide(&text)?, Owners::new()?);
         // SAFETY: the name ends with a zero, and who may is said by a descriptor that lives on.
         let read = unsafe {

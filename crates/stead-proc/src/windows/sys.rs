@@ -165,13 +165,13 @@ pub(crate) fn is_signaled(handle: HANDLE) -> bool {
 }
 
 /// That only who runs this process, the system and its administrators may open something.
-pub(crate) struct Owners {
+pub struct Owners {
     descriptor: PSECURITY_DESCRIPTOR,
     attributes: SECURITY_ATTRIBUTES,
 }
 
 impl Owners {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         // Protected; all rights for the system, administrators and the owner.
         let text = wide("D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;OW)")?;
         let mut descriptor = ptr::null_mut();
@@ -192,7 +192,7 @@ impl Owners {
         Ok(Self { descriptor, attributes })
     }
 
-    pub(crate) fn attributes(&self) -> *const SECURITY_ATTRIBUTES {
+    pub fn attributes(&self) -> *const SECURITY_ATTRIBUTES {
         &raw const self.attributes
     }
 }

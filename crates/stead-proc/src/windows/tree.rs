@@ -6,6 +6,7 @@ use stead_core::signal::Signal;
 
 use super::cgroup::Cgroup;
 use super::identity::Process;
+use super::place::processes;
 
 /// Marks, in its environment, what was run in the place of a run.
 pub const ENTERED: &str = "STEAD_ENTERED=1";
@@ -41,7 +42,7 @@ pub fn newest_marked(_mark_prefix: &str) -> io::Result<Option<(u64, Process)>> {
 /// Ends the whole tree and says how many processes that were.
 pub fn kill_tree(tree: &Tree<'_>) -> io::Result<u32> {
     if let Some(job) = tree.cgroup {
-        let count = u32::try_from(job.pids()?.len()).unwrap_or(u32::MAX);
+        let count = started(&job.pids()?);
         job.kill()?;
         return Ok(count);
     }
@@ -50,6 +51,16 @@ pub fn kill_tree(tree: &Tree<'_>) -> io::Result<u32> {
         process.signal(Signal::Kill)?;
     }
     Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
+}
+
+/// How many of these a run has started: the host of its console is the system's, and ends a moment
+/// after it.
+fn started(pids: &[u32]) -> u32 {
+    const CONSOLE_HOST: &str = "conhost.exe";
+    let hosts = processes().into_iter().filter(|it| it.program.eq_ignore_ascii_case(CONSOLE_HOST));
+    let hosts: Vec<u32> = hosts.map(|it| it.pid).collect();
+    let others = pids.iter().filter(|pid| !hosts.contains(pid)).count();
+    u32::try_from(others).unwrap_or(u32::MAX)
 }
 
 /// What this process has started to end with it does so by its job.

@@ -133,7 +133,7 @@ mod tests {
         let told: Vec<Facts> = told.collect();
         for facts in &told {
             assert!(facts.is_whole && facts.clock.is_some());
-            assert_eq!(facts.uid, Some(rustix::process::getuid().as_raw()));
+            assert_eq!(facts.uid, Some(stead_proc::own_uid()));
             assert_eq!(facts.root_on.as_deref(), Some("/"));
             assert_eq!(facts.users_missing.len() + facts.paths_missing.len(), 2);
             let listener = &facts.listeners[0];

@@ -5,7 +5,6 @@
 //! is given away: a hard link to somebody else's file stays theirs.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,14 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use stead_core::launch::Account;
 
-/// What could not be given away.
-#[derive(Debug, thiserror::Error)]
-#[error("`{}` could not be given to user {uid}: {error}", path.display())]
-pub(crate) struct HandOverError {
-    path: PathBuf,
-    uid: u32,
-    error: io::Error,
-}
+use crate::hand_over::HandOverError;
 
 /// A folder whose entries are being gone through.
 struct Level {
@@ -34,7 +26,7 @@ struct Level {
 
 /// Gives a folder to an account unless it has it already. The folder itself comes last: where this
 /// was cut short, it is begun again.
-pub(crate) fn hand_over(folder: &Path, to: &Account) -> Result<(), HandOverError> {
+pub fn hand_over(folder: &Path, to: &Account) -> Result<(), HandOverError> {
     let failed = |path: &Path, error: Errno| HandOverError {
         path: path.to_path_buf(),
         uid: to.uid,
@@ -122,7 +114,13 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, lchown, symlink};
 
-    use crate::testing::TempRoot;
+    /// A folder of one test.
+    fn folder_of(test: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("stead-{test}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        path
+    }
 
     const OLD: u32 = 1_899_000_001;
     const NEW: u32 = 1_899_000_002;
@@ -130,16 +128,16 @@ mod tests {
 
     #[test]
     fn all_that_belonged_to_the_folders_owner_is_given_away_and_nothing_else() {
-        if !stead_proc::is_root() {
+        if !super::super::account::is_root() {
             return;
         }
-        let root = TempRoot::new("hand-over");
-        let folder = root.layout().root().join("folder");
+        let root = folder_of("hand-over");
+        let folder = root.join("folder");
         fs::create_dir_all(folder.join("a/b")).unwrap();
-        let outside = root.layout().root().join("outside");
+        let outside = root.join("outside");
         fs::create_dir(&outside).unwrap();
         for path in ["outside/file", "folder/file", "folder/a/b/file", "folder/a/others"] {
-            fs::write(root.layout().root().join(path), "").unwrap();
+            fs::write(root.join(path), "").unwrap();
         }
         symlink(&outside, folder.join("a/out")).unwrap();
         symlink("/nonexistent", folder.join("dangling")).unwrap();
@@ -160,14 +158,16 @@ mod tests {
         lchown(folder.join("file"), Some(OTHER), None).unwrap();
         hand_over(&folder, &account(NEW)).unwrap();
         assert_eq!(owner("file"), OTHER);
+        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
     fn what_cannot_be_given_away_is_named() {
-        let root = TempRoot::new("hand-over-fails");
-        let folder = root.layout().root().join("gone");
+        let root = folder_of("hand-over-fails");
+        let folder = root.join("gone");
         let account = Account { uid: NEW, gid: NEW, groups: Vec::new() };
         let why = hand_over(&folder, &account).unwrap_err().to_string();
         assert!(why.contains("gone") && why.contains("1899000002"), "{why}");
+        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -1,0 +1,104 @@
+//! What programs find around them, and where state is kept.
+
+#![expect(unsafe_code, reason = "what rights a process has, has no safe form")]
+
+use std::ffi::OsString;
+use std::os::windows::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::ptr;
+
+use windows_sys::Win32::Security::{
+    GetTokenInformation, TOKEN_ELEVATION, TOKEN_QUERY, TokenElevation,
+};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+
+use super::sys::{made, raw};
+
+/// What the system says to every program; some do not start without.
+const SYSTEM: [&str; 13] = [
+    "ALLUSERSPROFILE",
+    "CommonProgramFiles",
+    "COMPUTERNAME",
+    "ComSpec",
+    "NUMBER_OF_PROCESSORS",
+    "OS",
+    "PATHEXT",
+    "PROCESSOR_ARCHITECTURE",
+    "ProgramData",
+    "ProgramFiles",
+    "PUBLIC",
+    "SystemDrive",
+    "SystemRoot",
+];
+
+/// Where the system's folder is on nearly every host.
+const SYSTEM_ROOT: &str = r"C:\Windows";
+
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn system_root() -> PathBuf {
+    set("SystemRoot").unwrap_or_else(|| SYSTEM_ROOT.into())
+}
+
+/// A folder that is always there and that nobody wants to remove: one cannot be removed while a
+/// program is in it.
+pub fn top_folder() -> PathBuf {
+    system_root()
+}
+
+/// The variables that any program needs, and nothing of this one's own; `tmp` is its folder for
+/// what need not last.
+pub fn base_environment(tmp: &Path) -> Vec<(String, OsString)> {
+    let mut all: Vec<_> = told_by_system().collect();
+    let root = system_root();
+    let programs = [root.join("System32"), root.clone(), root.join(r"System32\Wbem")];
+    if let Ok(path) = std::env::join_paths(programs) {
+        all.push(("PATH".into(), path));
+    }
+    all.push(("windir".into(), root.into()));
+    all.extend(["TEMP", "TMP"].map(|name| (name.into(), tmp.into())));
+    all
+}
+
+/// Takes all of our environment from a command that it can do without.
+pub fn bare(command: &mut Command) -> &mut Command {
+    command.env_clear().envs(told_by_system())
+}
+
+fn told_by_system() -> impl Iterator<Item = (String, OsString)> {
+    SYSTEM.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)))
+}
+
+/// The folder with the state of programs that look after this host, where this one may do that,
+/// else of this user's programs; `None` if nothing tells it.
+pub fn state_folder() -> Option<PathBuf> {
+    set(if is_elevated() { "ProgramData" } else { "LocalAppData" })
+}
+
+/// Whether this process has an administrator's rights at hand.
+fn is_elevated() -> bool {
+    let (mut token, mut about, mut len) = (ptr::null_mut(), TOKEN_ELEVATION::default(), 0);
+    // SAFETY: the token is new and given back once; what is said of it is ours to write, and as
+    // long as it is said to be.
+    unsafe {
+        if OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &raw mut token) == 0 {
+            return false;
+        }
+        let Ok(token) = made(token) else { return false };
+        let room = size_of::<TOKEN_ELEVATION>() as u32;
+        let to = (&raw mut about).cast();
+        GetTokenInformation(raw(&token), TokenElevation, to, room, &raw mut len) != 0
+            && about.TokenIsElevated != 0
+    }
+}
+
+/// A line of commands for this system's own shell.
+pub fn shell(line: &str) -> Command {
+    let mut command = Command::new(set("ComSpec").unwrap_or_else(|| "cmd.exe".into()));
+    // As it is: this shell has rules of its own for what it takes off of a line.
+    command.raw_arg("/D /S /C").raw_arg(format!("\"{line}\""));
+    command
+}
