@@ -158,7 +158,7 @@ pub const STANDARD_INPUT: &str = "-";
 
 /// Has a program begin without our console: it can ask nobody anything.
 pub fn leave_terminal(command: &mut Command) {
-    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+    command.creation_flags(DETACHED_PROCESS);
 }
 
 /// Takes note of the end of a child; `false` while it lives. One that is not ours has ended.
