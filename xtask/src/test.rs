@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::packages::{self, Package};
+use crate::windows::MINGW;
 use crate::workspace::{Binaries, cargo, scratch};
 use crate::{generated, process, say, windows};
 
@@ -67,6 +68,17 @@ const PACKAGES: &[Package] = &[
         reason: "makes the disk of a VM with systemd",
     },
     Package { name: "openssh-client", program: "ssh", reason: "commands a VM" },
+    Package {
+        name: "openssl",
+        program: "openssl",
+        reason: "makes certificates to sign programs with",
+    },
+    Package {
+        name: "osslsigncode",
+        program: "osslsigncode",
+        reason: "signs programs for Windows, and verifies that",
+    },
+    MINGW,
     Package {
         name: "openssh-server",
         program: "/usr/sbin/sshd",

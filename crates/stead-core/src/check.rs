@@ -17,7 +17,7 @@ use core::fmt;
 use serde::Serialize;
 
 pub use self::facts::{Clock, Facts, Holder, Listener, Offset, RootState, Sudo};
-pub use self::needs::{Binary, Glibc, Needs, Program};
+pub use self::needs::{Binary, Glibc, Needs, Program, Signature, SignatureState};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -88,7 +88,7 @@ impl fmt::Display for Mend {
 type Check = fn(&Facts, &Needs) -> Vec<Finding>;
 
 /// In the order in which they are told.
-const CHECKS: [Check; 29] = [
+const CHECKS: [Check; 30] = [
     access::sudo,
     access::system,
     access::kernel,
@@ -101,6 +101,7 @@ const CHECKS: [Check; 29] = [
     programs::machine,
     programs::interpreter,
     programs::glibc,
+    programs::signature,
     storage::disk_space,
     storage::inodes,
     storage::mount,

@@ -22,5 +22,6 @@ pub mod rollout;
 pub mod sandbox;
 pub mod schedule;
 pub mod signal;
+pub mod signing;
 pub mod template;
 pub mod units;

@@ -15,6 +15,7 @@ use crate::raw::{RawFleet, RawHost, RawRollout, RawSecret, RawService};
 use crate::read::{At, Entry, Field, Named, Node, Read, Reader};
 use crate::secret::{self, EnvValue, SecretSource};
 use crate::service;
+use crate::sign::Password;
 
 /// The largest fleet file.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -111,12 +112,12 @@ fn secrets(
     written: &[Written<'_>],
     reader: &mut Reader<'_>,
 ) -> BTreeMap<SecretName, SecretSource> {
-    let entries = raw.value().map_or(&[][..], |Named(entries)| entries);
-    too_many(entries, SECRETS_MAX, "secrets", reader);
+    let known = raw.value().map_or(&[][..], |Named(entries)| entries);
+    too_many(known, SECRETS_MAX, "secrets", reader);
     let source = |entry: &Entry<SecretName, RawSecret>| {
         Some((entry.key.value.clone(), secret::source(entry, reader)?))
     };
-    let secrets = entries.iter().take(SECRETS_MAX).filter_map(source).collect();
+    let secrets = known.iter().take(SECRETS_MAX).filter_map(source).collect();
     for service in written {
         let variants = [service.raw.linux.value(), service.raw.windows.value()];
         let envs = variants.into_iter().flatten().map(|own| &own.env).chain([&service.raw.env]);
@@ -127,6 +128,13 @@ fn secrets(
         let variables: Vec<_> = entries.filter_map(variable).collect();
         let variables = variables.iter().map(|(name, value)| (name, value));
         secret::check_known(variables, raw, reader);
+        let signs = variants.into_iter().flatten().map(|own| &own.sign).chain([&service.raw.sign]);
+        for sign in signs.filter_map(Field::value) {
+            if let Some(Password(At { span, value: name })) = sign.password.value() {
+                let what = format!("service.{}.sign.password", service.name.value);
+                secret::check_one(&what, span, name, known, reader);
+            }
+        }
     }
     secrets
 }

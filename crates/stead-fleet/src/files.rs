@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::fleet::{Fleet, Program, ReleaseFile, Service};
 use crate::problem::{Problem, Problems, escaped, quoted};
+use crate::read::At;
 use crate::suggest::nearest;
 
 /// How many names of a folder are compared to find what a missing one was meant to be.
@@ -28,6 +29,8 @@ impl Fleet {
         let mut problems = Vec::new();
         for service in self.services.values() {
             for program in service.programs.values() {
+                let goes_by = program.sign.iter().flat_map(|sign| &sign.goes_by);
+                problems.extend(goes_by.filter_map(|(field, file)| missing(field, file, folder)));
                 if stage == Stage::NotBuilt && program.build.is_some() {
                     continue;
                 }
@@ -37,6 +40,28 @@ impl Fleet {
         }
         if problems.is_empty() { Ok(()) } else { Err(Problems::of(text, problems)) }
     }
+}
+
+/// What a `sign` goes by and is no file. No build makes it.
+fn missing(field: &str, file: &At<String>, folder: &Path) -> Option<Problem> {
+    let path = folder.join(&file.value);
+    let because = match std::fs::metadata(&path) {
+        Ok(is) if is.is_file() => return None,
+        Ok(_) => "it is no file".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            format!("there is none in {}", escaped(&folder.display().to_string()))
+        }
+        Err(error) => error.to_string(),
+    };
+    let what = format!("there is no {field} to sign with: `{}`", quoted(&file.value));
+    let try_this = match neighbour(&path) {
+        Some(near) => {
+            let start = file.value.rfind('/').map_or(0, |at| at + 1);
+            format!("`{field} = \"{}\"`", quoted(&format!("{}{near}", &file.value[..start])))
+        }
+        None => "the path of the file, from the folder of the fleet file on".into(),
+    };
+    Some(Problem::new(file.span.clone(), what, because, try_this))
 }
 
 fn problem(

@@ -23,6 +23,7 @@ use crate::problem::Problems;
 use crate::read::Span;
 use crate::sandbox::FleetLoosened;
 use crate::secret::{EnvValue, SecretSource};
+use crate::sign::Sign;
 
 /// Everything one fleet file describes. Only [`Fleet::parse`] makes one, so every field holds.
 #[derive(Clone, Debug)]
@@ -124,6 +125,7 @@ pub struct Service {
 pub struct Program {
     pub(crate) build: Option<String>,
     pub(crate) files: Vec<ReleaseFile>,
+    pub(crate) sign: Option<Sign>,
     pub(crate) config: Vec<ReleaseFile>,
     pub(crate) run: Vec<String>,
     pub(crate) user: Option<String>,
@@ -330,6 +332,11 @@ impl Fleet {
         let programs = self.services_on(host).map(|(_, program)| program);
         let named = programs.flat_map(|program| program.secrets().map(|(_, name)| name));
         named.filter_map(|name| self.secrets.get_key_value(name)).collect()
+    }
+
+    /// Where the value of a secret comes from.
+    pub fn secret(&self, name: &SecretName) -> Option<&SecretSource> {
+        self.secrets.get(name)
     }
 
     /// Where a host comes when hosts are changed one after another: those with a lower number

@@ -27,6 +27,7 @@ mod sandbox;
 mod schedule;
 mod secret;
 mod service;
+mod sign;
 mod suggest;
 mod syntax;
 
@@ -40,3 +41,4 @@ pub use layers::Layers;
 pub use problem::{PROBLEMS_MAX, Problem, Problems, See};
 pub use raw::{COUNT_MAX, schema};
 pub use secret::SecretSource;
+pub use sign::Sign;

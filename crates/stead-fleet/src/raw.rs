@@ -21,6 +21,7 @@ use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, t
 use crate::sandbox::{AbsolutePath, Strictness, SyscallName, TmpKind};
 use crate::schedule::{CronText, ZoneName};
 use crate::secret::{EnvValue, SecretCommand};
+use crate::sign::RawSign;
 
 /// The most instances of one service on one host.
 pub const COUNT_MAX: i64 = 256;
@@ -131,6 +132,8 @@ table! {
         /// Files and folders that make up a release, from the folder of the fleet file on.
         /// Each is found in the release by the last part of its path.
         files: List<FilePath>,
+        /// How its programs are signed.
+        sign: RawSign,
         /// Files and folders that make up its configuration, apart from the release: what changes
         /// here alone is reloaded, or gives it a fresh run. Each is found in `{config}` by the last
         /// part of its path.
@@ -207,6 +210,8 @@ table! {
         build: Build,
         /// In place of the service's `files`.
         files: List<FilePath>,
+        /// In place of the service's `sign`, as a whole.
+        sign: RawSign,
         /// In place of the service's `config`.
         config: List<FilePath>,
         /// In place of the service's `run`.

@@ -137,17 +137,27 @@ pub(crate) fn check_known<'a>(
     let known = known.value().map_or(&[][..], |Named(entries)| entries);
     for (variable, value) in variables {
         let EnvValue::Secret(At { span, value: name }) = value else { continue };
-        if known.iter().any(|entry| entry.key.value == *name) {
-            continue;
-        }
-        let names = known.iter().map(|entry| entry.key.value.as_str());
-        let try_this = match reader.nearest(name.as_str(), names) {
-            Some(near) => format!("`{{ secret = \"{near}\" }}`"),
-            None => format!("`[secret.{name}]` with its `file`, `command` or `env`"),
-        };
-        let what = format!("`{}` is a secret that the file does not have: `{name}`", variable.0);
-        let because = "a secret says where its value comes from";
-        let span: Span = span.clone();
-        reader.push(Problem::new(span, what, because, try_this));
+        check_one(&variable.0, span, name, known, reader);
     }
+}
+
+/// Says that a secret is not in the file, if so; `what` is what it is of.
+pub(crate) fn check_one(
+    what: &str,
+    span: &Span,
+    name: &SecretName,
+    known: &[Entry<SecretName, RawSecret>],
+    reader: &mut Reader<'_>,
+) {
+    if known.iter().any(|entry| entry.key.value == *name) {
+        return;
+    }
+    let names = known.iter().map(|entry| entry.key.value.as_str());
+    let try_this = match reader.nearest(name.as_str(), names) {
+        Some(near) => format!("`{{ secret = \"{near}\" }}`"),
+        None => format!("`[secret.{name}]` with its `file`, `command` or `env`"),
+    };
+    let what = format!("`{what}` is a secret that the file does not have: `{name}`");
+    let because = "a secret says where its value comes from";
+    reader.push(Problem::new(span.clone(), what, because, try_this));
 }

@@ -381,9 +381,12 @@ impl<'a> Part<'a, '_, '_> {
             }));
         }
         let (stop_how, stop_timeout) = self.stop(os, own);
+        let packed = self.files(files.value().map_or(&[], |list| &list.items), "the release");
+        let sign = self.sign(either(own.map(|own| &own.sign), &raw.sign), &packed)?;
         Some(Program {
             build: either(own.map(|own| &own.build), &raw.build).value().map(|b| b.0.clone()),
-            files: self.files(files.value().map_or(&[], |list| &list.items), "the release"),
+            files: packed,
+            sign,
             config: self.files(config.value().map_or(&[], |list| &list.items), "`{config}`"),
             run: texts(&run.value),
             user: either(own.map(|own| &own.user), &raw.user).value().map(|user| user.0.clone()),

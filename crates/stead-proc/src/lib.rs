@@ -24,8 +24,8 @@ pub use imp::account::{AccountError, account, is_root, own_uid};
 pub use imp::cgroup::{Cgroup, CgroupHome, host_ends, keepable};
 pub use imp::crash::crash;
 pub use imp::detach::{
-    open_files, open_files_ceiling, open_files_max, raise_open_files, reap, spawn_bare,
-    spawn_detached,
+    STANDARD_INPUT, leave_terminal, open_files, open_files_ceiling, open_files_max,
+    raise_open_files, reap, spawn_bare, spawn_detached,
 };
 pub use imp::files::{
     MODE_OF, TAKES_ANY_NAME, append_file, create_closed_file, create_file, file_number,

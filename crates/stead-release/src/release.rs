@@ -168,6 +168,27 @@ impl Release {
         Ok(there.digest == *digest && there.is_at(disk, folder))
     }
 
+    /// The same with the contents of other files in the place of these, by their paths in it.
+    /// What is a program stays one.
+    pub fn with_contents(mut self, others: &BTreeMap<String, PathBuf>) -> Result<Self, PackError> {
+        let mut reader = Reader::new(Disk::HERE.modes());
+        for (path, other) in others {
+            let kind = fs::metadata(other).map_err(|error| read_error(other, error))?;
+            let mut entry = reader.read_file(other, path, &kind)?;
+            match (&mut entry, self.entries.get(path)) {
+                (Entry::File { mode, .. }, Some(Entry::File { mode: before, .. })) => {
+                    *mode = *before;
+                }
+                (Entry::File { .. } | Entry::Folder | Entry::Link { .. }, _) => {
+                    return Err(PackError::Missing(path.into()));
+                }
+            }
+            self.entries.insert(path.clone(), entry);
+        }
+        self.digest = name_of(&self.entries);
+        Ok(self)
+    }
+
     /// The digest that names it.
     pub fn digest(&self) -> &Digest {
         &self.digest

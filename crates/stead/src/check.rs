@@ -58,11 +58,11 @@ pub(crate) async fn check(ctx: &mut Context, args: CheckArgs) -> Result<(), Fail
     let file = file.narrowed(&args.scope)?;
     file.check_files(Stage::NotBuilt)?;
     let kit = Kit::own()?;
-    let mut asked = Vec::new();
+    let (mut asked, mut looked) = (Vec::new(), needs::Looked::new());
     for host in hosts::used(&file) {
         let (host, way) = (host.name().clone(), hosts::way(host)?);
         let local = LocalFleet { file: &file, host: host.clone() };
-        let needs = Arc::new(needs::of(&local, &kit)?);
+        let needs = Arc::new(needs::of(&local, &kit, &mut looked).await?);
         asked.push(Asked { host, way, needs });
     }
     let mut hosts = look(&asked).await;
@@ -196,7 +196,13 @@ mod tests {
         let host: HostName = "vm1".parse().unwrap();
         let instances = BTreeMap::new();
         let plan = Plan { fleet: "shop".parse().unwrap(), host: host.clone(), instances };
-        let needs = Needs { plan, machine: "x86_64", release_bytes: 0, programs: Vec::new() };
+        let needs = Needs {
+            plan,
+            machine: "x86_64",
+            release_bytes: 0,
+            programs: Vec::new(),
+            signatures: Vec::new(),
+        };
         let way = Way { address: Address::Local, root: None, sudo: false };
         let asked = [Asked { host: host.clone(), way, needs: Arc::new(needs) }];
         let mut ctx = Context { root: None, screen: Screen::new(ColorChoice::Never) };

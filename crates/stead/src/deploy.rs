@@ -152,7 +152,8 @@ fn all_with(
     hosts::used(file).map(host).collect()
 }
 
-/// Builds and reads what is shipped. All hosts are of one system, so every part is read once.
+/// Builds, reads and signs what is shipped. All hosts are of one system, so every part is made
+/// once.
 async fn build(ctx: &mut Context, fleets: &[LocalFleet<'_>]) -> Result<Arc<Parts>, Failure> {
     let mut parts = Parts::new();
     let mut built = Default::default();
@@ -166,7 +167,7 @@ async fn build(ctx: &mut Context, fleets: &[LocalFleet<'_>]) -> Result<Arc<Parts
         for (service, program, part) in fleet.parts() {
             let key = (service.name().clone(), part);
             if let Entry::Vacant(entry) = parts.entry(key) {
-                entry.insert(fleet.read_part(service, program, part)?);
+                entry.insert(fleet.make_part(&mut ctx.screen, service, program, part).await?);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Everything that can stop a command, and how it is told: what, because, try.
 
 mod fleet;
+mod sign;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,6 +13,7 @@ use stead_core::names::FleetName;
 use stead_wire::api::Refusal;
 
 pub(crate) use self::fleet::{ByHost, FleetFailure};
+pub(crate) use self::sign::SignFailure;
 use crate::exit::Exit;
 use crate::fleet_file::Part;
 use crate::screen::{Paint, Tone, show_controls};
@@ -81,6 +83,8 @@ pub(crate) enum Failure {
     RemoteHost { service: String, host: String, address: String },
     #[error("the root `{}` cannot be used", root.display())]
     Root { root: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Sign(#[from] SignFailure),
     #[error("the secret `{name}` has no value")]
     Secret { name: String, why: String },
     #[error("stead cannot begin to work")]
@@ -116,6 +120,7 @@ impl Failure {
             | Self::Install { .. }
             | Self::Key { .. }
             | Self::Secret { .. }
+            | Self::Sign(_)
             | Self::KeeperMissing { .. }
             | Self::NoLocalHost
             | Self::OtherFleet { .. }
@@ -185,6 +190,7 @@ impl Failure {
             | Self::Runtime { .. } => Vec::new(),
             // It has told its own causes.
             Self::Fleet(failure) => return failure.because(),
+            Self::Sign(failure) => return failure.because(),
         };
         let mut source = self.source();
         while let Some(cause) = source {
@@ -224,9 +230,7 @@ impl Failure {
                 "name the file, `stead up path/to/stead.toml`, or write one"
             }
             Self::Interrupted { hint } => return hint.clone(),
-            Self::Secret { .. } => {
-                "mend its source in the fleet file, or there; nothing was changed"
-            }
+            Self::Secret { .. } => "mend its source in the file, or there; nothing was changed",
             Self::Key { .. } => {
                 "`stead key new FILE` makes one to sign with, and prints the one to trust"
             }
@@ -265,6 +269,7 @@ impl Failure {
             | Self::Runtime { .. }
             | Self::UnknownName { near: None, .. } => return None,
             Self::Fleet(failure) => return failure.try_this(),
+            Self::Sign(failure) => return failure.try_this(),
         };
         Some(text.into())
     }

@@ -11,7 +11,7 @@ use stead_core::plan::{Digest, Plan};
 use stead_core::reconcile::FieldChange;
 use stead_fleet::{
     Address, FILE_BYTES_MAX, Fleet, Layers, Migration, Packed, Problems, Program, ReleaseFile,
-    Service, Stage,
+    Service, Sign, Stage,
 };
 use tokio::process::Command;
 
@@ -23,6 +23,7 @@ use crate::names;
 use crate::root;
 use crate::screen::{Paint, Screen, Tone};
 use crate::secrets::Secrets;
+use crate::sign;
 use stead_release::release::{PackError, Release, Source};
 use stead_release::sign::SigningKey;
 
@@ -161,6 +162,16 @@ impl FleetFile {
         checked.map_err(|problems| failure(&self.layers, &problems, self.paint))
     }
 
+    /// Which of these files of a release are signed; refused if one that is named is none.
+    pub(crate) fn choose<'p>(
+        &self,
+        sign: &Sign,
+        packed: &[&'p str],
+    ) -> Result<BTreeSet<&'p str>, Failure> {
+        let chosen = sign.choose(self.layers.text(), packed);
+        chosen.map_err(|problems| failure(&self.layers, &problems, self.paint))
+    }
+
     /// The host that is this machine; refused if there is none.
     pub(crate) fn local(&self) -> Result<LocalFleet<'_>, Failure> {
         let host = self.fleet.local_host().ok_or(Failure::NoLocalHost)?;
@@ -263,15 +274,32 @@ impl<'a> LocalFleet<'a> {
         self.programs().flat_map(parts).filter(is_there)
     }
 
-    /// Reads the files of every service that has some.
-    pub(crate) fn read_parts(&self) -> Result<Parts, Failure> {
-        let read = |(service, program, part): (&Service, &Program, Part)| {
-            Ok(((service.name().clone(), part), self.read_part(service, program, part)?))
-        };
-        self.parts().map(read).collect()
+    /// Makes what is shipped of every service that has files.
+    pub(crate) async fn make_parts(&self, screen: &mut Screen) -> Result<Parts, Failure> {
+        let mut parts = Parts::new();
+        for (service, program, part) in self.parts() {
+            let made = self.make_part(screen, service, program, part).await?;
+            parts.insert((service.name().clone(), part), made);
+        }
+        Ok(parts)
     }
 
-    /// Reads the files of one service.
+    /// Reads the files of one service, and signs what is to be signed of them.
+    pub(crate) async fn make_part(
+        &self,
+        screen: &mut Screen,
+        service: &Service,
+        program: &Program,
+        part: Part,
+    ) -> Result<Release, Failure> {
+        let read = self.read_part(service, program, part)?;
+        match part {
+            Part::Config => Ok(read),
+            Part::Files => sign::signed(self, screen, (service, program), read).await,
+        }
+    }
+
+    /// Reads the files of one service, as they were built.
     pub(crate) fn read_part(
         &self,
         service: &Service,
@@ -334,7 +362,7 @@ impl<'a> LocalFleet<'a> {
         self.file.fleet.plan(&self.host, &packed, &secrets)
     }
 
-    fn pack_failure(
+    pub(crate) fn pack_failure(
         &self,
         service: &ServiceName,
         part: Part,

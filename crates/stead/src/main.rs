@@ -3,6 +3,7 @@
 mod act;
 mod agent;
 mod args;
+mod cache;
 mod check;
 mod client;
 mod crash;
@@ -33,6 +34,7 @@ mod samples;
 mod screen;
 mod secrets;
 mod show;
+mod sign;
 mod up;
 mod wait;
 

@@ -22,11 +22,12 @@ use crate::Context;
 use crate::args::PlanArgs;
 use crate::client::Client;
 use crate::failure::{Failure, FleetFailure};
-use crate::fleet_file::{Digests, FleetFile, LocalFleet};
+use crate::fleet_file::{Digests, FleetFile, LocalFleet, Part};
 use crate::hosts;
 use crate::reach::{ReachError, Reached};
 use crate::render;
 use crate::secrets::Secrets;
+use crate::sign::{self, Kept};
 use stead_release::release::PackError;
 
 const PLAN_FORMAT: &str = "stead-plan/1";
@@ -72,6 +73,8 @@ pub(crate) struct Changes {
     pub(crate) order: Vec<ServiceName>,
     /// Services whose files are not there and are built by the command.
     pub(crate) built_on_up: Vec<ServiceName>,
+    /// Services whose files are there and are signed by the command.
+    pub(crate) signed_on_up: Vec<ServiceName>,
     /// Limits that this host cannot keep and need not.
     pub(crate) unkept: Vec<String>,
     /// Why this host does not take it.
@@ -109,11 +112,11 @@ pub(crate) async fn plan(ctx: &mut Context, args: PlanArgs) -> Result<(), Failur
     let mut hosts = BTreeMap::new();
     for (host, seen) in planned {
         let local = LocalFleet { file: &file, host: host.clone() };
-        let (digests, built_on_up) = digests(&local)?;
+        let (digests, unmade) = digests(&local)?;
         let on_host = match seen {
             Ok(seen) => {
                 let next = file.beside(seen.state.plan.as_ref(), local.plan(&digests, &secrets));
-                OnHost::Changes(Box::new(compare(&seen, &next, built_on_up)))
+                OnHost::Changes(Box::new(compare(&seen, &next, unmade)))
             }
             Err(error) => OnHost::Lost { error },
         };
@@ -198,39 +201,57 @@ pub(crate) fn stored(root: &Path) -> Result<Option<PlanState>, Failure> {
     }
 }
 
-/// The digests of the files as they are now; a zero one for services that are yet to be built.
-fn digests(local: &LocalFleet<'_>) -> Result<(Digests, Vec<ServiceName>), Failure> {
-    let mut digests = Digests::new();
-    let mut built_on_up: Vec<ServiceName> = Vec::new();
+/// Services of which something that is packed is yet to be made.
+#[derive(Debug, Default)]
+struct Unmade {
+    built: Vec<ServiceName>,
+    signed: Vec<ServiceName>,
+}
+
+/// The digests of the files as they are now; a zero one for what is yet to be made.
+fn digests(local: &LocalFleet<'_>) -> Result<(Digests, Unmade), Failure> {
+    let (mut digests, mut unmade) = (Digests::new(), Unmade::default());
+    let zero = || Digest::try_from("0".repeat(64)).expect("64 zeros are hexadecimal digits");
     for (service, program, part) in local.parts() {
-        let digest = match local.read_part(service, program, part) {
-            Ok(release) => release.digest().clone(),
+        let made = match (local.read_part(service, program, part), part) {
+            (Ok(release), Part::Config) => Ok(Kept::Signed(release)),
+            (Ok(release), Part::Files) => sign::kept(local, (service, program), release),
+            (Err(error), _) => Err(error),
+        };
+        let (digest, list) = match made {
+            Ok(Kept::Signed(release)) => (release.digest().clone(), None),
+            Ok(Kept::Unsigned) => (zero(), Some(&mut unmade.signed)),
             Err(Failure::Pack { source: PackError::Missing(_), .. })
                 if program.build().is_some() =>
             {
-                if !built_on_up.contains(service.name()) {
-                    built_on_up.push(service.name().clone());
-                }
-                Digest::try_from("0".repeat(64)).expect("64 zeros are hexadecimal digits")
+                (zero(), Some(&mut unmade.built))
             }
             Err(other) => return Err(other),
         };
+        if let Some(list) = list.filter(|list| !list.contains(service.name())) {
+            list.push(service.name().clone());
+        }
         digests.insert((service.name().clone(), part), digest);
     }
-    Ok((digests, built_on_up))
+    Ok((digests, unmade))
 }
 
-fn compare(seen: &Seen, next: &Plan, built_on_up: Vec<ServiceName>) -> Changes {
+fn compare(seen: &Seen, next: &Plan, unmade: Unmade) -> Changes {
+    let Unmade { built: built_on_up, signed: signed_on_up } = unmade;
     let now = &seen.state;
     let mut instances = changes(now.plan.as_ref(), next, stead_fleet::diff);
     for (name, change) in &mut instances {
         if let Change::Change(fields) = change
-            && built_on_up.contains(name.service())
+            && (built_on_up.contains(name.service()) || signed_on_up.contains(name.service()))
         {
             let is_zero = |field: &&mut FieldChange| field.to.bytes().all(|digit| digit == b'0');
             let packed = fields.iter_mut().filter(|it| matches!(&*it.field, "release" | "config"));
+            // A configuration is never signed.
+            let is_built =
+                |field: &str| field == "config" || !signed_on_up.contains(name.service());
             for field in packed.filter(is_zero) {
-                field.to = format!("built on {}", seen.by);
+                let made = if is_built(&field.field) { "built" } else { "signed" };
+                field.to = format!("{made} on {}", seen.by);
             }
         }
     }
@@ -247,6 +268,7 @@ fn compare(seen: &Seen, next: &Plan, built_on_up: Vec<ServiceName>) -> Changes {
         has_agent: seen.has_agent,
         order: order(next),
         built_on_up,
+        signed_on_up,
         unkept: seen.capacity.map(|capacity| capacity.unkept(next)).unwrap_or_default(),
         refused: refused.map(|too_much| too_much.because),
         instances,

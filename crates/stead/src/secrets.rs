@@ -31,11 +31,7 @@ impl Secrets {
         let all: BTreeMap<_, _> = hosts.flat_map(|host| file.fleet.secrets_on(host)).collect();
         let mut secrets = BTreeMap::new();
         for (name, source) in all {
-            let failed = |why: String| Failure::Secret { name: name.to_string(), why };
-            let bytes = value(source, file.folder()).await.map_err(failed)?;
-            let secret = Secret::of_bytes(file.fleet.name(), name, bytes);
-            let secret = secret.map_err(|error| failed(format!("{}: {error}", from(source))))?;
-            secrets.insert(name.clone(), secret);
+            secrets.insert(name.clone(), read(file, name, source).await?);
         }
         Ok(Self(secrets))
     }
@@ -60,6 +56,23 @@ impl Secrets {
         let failed = |source| Failure::Root { root: root.into(), source };
         if self.0.is_empty() { Ok(()) } else { put().map_err(failed) }
     }
+}
+
+/// Reads one that is for this machine alone.
+pub(crate) async fn one(file: &FleetFile, name: &SecretName) -> Result<Secret, Failure> {
+    let source = file.fleet.secret(name).expect("a secret that is named was checked when parsed");
+    read(file, name, source).await
+}
+
+async fn read(
+    file: &FleetFile,
+    name: &SecretName,
+    source: &SecretSource,
+) -> Result<Secret, Failure> {
+    let failed = |why: String| Failure::Secret { name: name.to_string(), why };
+    let bytes = value(source, file.folder()).await.map_err(failed)?;
+    let secret = Secret::of_bytes(file.fleet.name(), name, bytes);
+    secret.map_err(|error| failed(format!("{}: {error}", from(source))))
 }
 
 /// The folder with the values below a root, made if it is not there.

@@ -145,7 +145,7 @@ async fn prepare(
     local.file.check_files(Stage::NotBuilt)?;
     local.build(&mut ctx.screen).await?;
     local.file.check_files(Stage::Built)?;
-    local.read_parts()
+    local.make_parts(&mut ctx.screen).await
 }
 
 /// Packs, sees to it that an agent runs, and hands it the plan.

@@ -14,6 +14,8 @@ use anyhow::Result;
 
 use crate::{process, say};
 use toolchain::{Chore, Toolchain};
+
+pub(crate) use toolchain::MINGW;
 use wine::Prefix;
 
 /// What is shipped for Windows.

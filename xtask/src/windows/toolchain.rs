@@ -11,7 +11,7 @@ use crate::{process, say, workspace};
 
 pub(super) const TARGET: &str = "x86_64-pc-windows-gnu";
 
-pub(super) const MINGW: Package = Package {
+pub(crate) const MINGW: Package = Package {
     name: "gcc-mingw-w64-x86-64-win32",
     program: "x86_64-w64-mingw32-gcc",
     reason: "links programs for Windows, and compiles what is in C",

@@ -21,6 +21,7 @@ pub struct Needs {
     /// What is brought there at most.
     pub release_bytes: u64,
     pub programs: Vec<Program>,
+    pub signatures: Vec<Signature>,
 }
 
 /// A program of a service that is brought along.
@@ -31,6 +32,32 @@ pub struct Program {
     pub file: String,
     /// `None`: it is yet to be built.
     pub binary: Option<Binary>,
+}
+
+/// A program that the fleet file has signed, and how that stands here, before anything is brought
+/// anywhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Signature {
+    pub service: ServiceName,
+    /// As the release has it.
+    pub file: String,
+    pub state: SignatureState,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SignatureState {
+    /// It does not verify; `copy` is the file that is kept of it.
+    Bad {
+        why: String,
+        copy: String,
+    },
+    /// The tool that signs is not on this machine.
+    NoTool {
+        tool: &'static str,
+    },
+    Verified,
+    /// A deploy will sign it.
+    Unsigned,
 }
 
 /// What a program asks of a host to be run at all.

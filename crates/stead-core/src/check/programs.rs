@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::facts::Facts;
-use super::needs::{Binary, Needs, Program};
+use super::needs::{Binary, Needs, Program, Signature, SignatureState};
 use super::{About, Finding};
 
 /// What each program is found to be, with nothing told of those that are yet to be built but that
@@ -100,4 +100,29 @@ pub(super) fn glibc(facts: &Facts, needs: &Needs) -> Vec<Finding> {
             )),
         }
     })
+}
+
+pub(super) fn signature(_: &Facts, needs: &Needs) -> Vec<Finding> {
+    let reason = "what is to be signed is brought with a signature that holds, or not at all";
+    let about = About { check: "signature", reason };
+    let finding = |Signature { service, file, state }: &Signature| match state {
+        SignatureState::Bad { why, copy } => Vec::from([about.fail(
+            format!("the signature of `{file}` of {service} does not verify: {why}"),
+            format!(
+                "`rm '{copy}'`, and the next deploy signs it again; `sign.trust` names the \
+                 certificates that are trusted"
+            ),
+        )]),
+        SignatureState::NoTool { tool } => Vec::from([about.fail(
+            format!("`{file}` of {service} is signed by `{tool}`, which is not here"),
+            format!("install `{tool}` on this machine"),
+        )]),
+        SignatureState::Verified => {
+            about.ok(format!("the signature of `{file}` of {service} verifies"))
+        }
+        SignatureState::Unsigned => {
+            about.ok(format!("`{file}` of {service} is yet to be signed, which a deploy does"))
+        }
+    };
+    needs.signatures.iter().flat_map(finding).collect()
 }

@@ -102,7 +102,8 @@ fn needs(change: impl FnOnce(&mut Spec)) -> Needs {
     };
     let service = instance().service().clone();
     let program = Program { service, file: "target/web".into(), binary: Some(binary) };
-    Needs { plan, machine: "x86_64", release_bytes: 20 << 20, programs: vec![program] }
+    let (programs, signatures) = (vec![program], Vec::new());
+    Needs { plan, machine: "x86_64", release_bytes: 20 << 20, programs, signatures }
 }
 
 fn of(findings: &[Finding], name: &str) -> Level {
@@ -248,6 +249,30 @@ fn what_a_service_needs_decides_what_is_wrong() {
     let found = check(&facts(&but("glibc=2.17")), &unbuilt);
     let glibc = found.iter().find(|it| it.check == "glibc").unwrap();
     assert_eq!((glibc.level, &*glibc.found), (Level::Ok, "not built yet: target/web"));
+}
+
+#[test]
+fn what_is_signed_has_a_row_that_says_how_its_signature_stands() {
+    let bad = SignatureState::Bad { why: "MISMATCH!!!".into(), copy: "/c/1.exe".into() };
+    for (state, level, found, mend) in [
+        (SignatureState::Verified, Level::Ok, "`bin/web.exe` of web verifies", None),
+        (SignatureState::Unsigned, Level::Ok, "yet to be signed", None),
+        (bad, Level::Fail, "does not verify: MISMATCH!!!", Some("`rm '/c/1.exe'`")),
+        (SignatureState::NoTool { tool: "signtool" }, Level::Fail, "not here", Some("install")),
+    ] {
+        let mut needs = needs(|_| ());
+        let service = instance().service().clone();
+        needs.signatures = vec![Signature { service, file: "bin/web.exe".into(), state }];
+        let all = check(&facts(GOOD), &needs);
+        let row = all.iter().find(|it| it.check == "signature").unwrap();
+        assert_eq!(row.level, level, "{row:?}");
+        assert!(row.found.contains(found) && row.found.contains("bin/web.exe"), "{row:?}");
+        let told = row.mend.as_deref();
+        assert!(told.is_some() == mend.is_some(), "{row:?}");
+        assert!(mend.is_none_or(|it| told.is_some_and(|told| told.contains(it))), "{row:?}");
+    }
+    let without = check(&facts(GOOD), &needs(|_| ()));
+    assert!(without.iter().all(|it| it.check != "signature"), "the control");
 }
 
 #[test]

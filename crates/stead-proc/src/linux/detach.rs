@@ -113,6 +113,21 @@ fn detached(program: &Path, args: &[&OsStr], stderr: Option<&Path>) -> io::Resul
     Ok(command)
 }
 
+/// Its standard input, for a program that is told to read a file.
+pub const STANDARD_INPUT: &str = "/dev/stdin";
+
+/// Has a program begin in a session of its own, without our terminal: it can ask nobody anything.
+pub fn leave_terminal(command: &mut Command) {
+    #[expect(unsafe_code, reason = "setsid between fork and exec has no safe form")]
+    // SAFETY: setsid is async-signal-safe and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::setsid()?;
+            Ok(())
+        });
+    }
+}
+
 /// Takes note of the end of a child; `false` while it lives. One that is not ours has ended.
 pub fn reap(pid: u32) -> io::Result<bool> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(true) };

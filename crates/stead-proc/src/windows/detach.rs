@@ -152,6 +152,15 @@ pub fn spawn_bare(
     detached(command, args, stderr)
 }
 
+/// Its standard input, for a program that is told to read a file. Here it is no file: the program
+/// must know the word.
+pub const STANDARD_INPUT: &str = "-";
+
+/// Has a program begin without our console: it can ask nobody anything.
+pub fn leave_terminal(command: &mut Command) {
+    command.creation_flags(DETACHED_PROCESS);
+}
+
 /// Takes note of the end of a child; `false` while it lives. One that is not ours has ended.
 pub fn reap(pid: u32) -> io::Result<bool> {
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);

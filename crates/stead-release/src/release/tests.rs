@@ -72,6 +72,26 @@ fn a_release_holds_what_is_named_and_nobody_may_write_to_it() {
 }
 
 #[test]
+fn a_content_in_the_place_of_another_is_as_if_it_had_stood_there() {
+    let base = sources("contents");
+    let signed = folder("contents-signed").join("signed");
+    fs::write(&signed, "#!/bin/sh\n# signed\n").unwrap();
+    let before = read(&base, &FILES).unwrap();
+    let (first, others) = (before.digest().clone(), [("orders".to_owned(), signed)].into());
+    let after = before.with_contents(&others).unwrap();
+    assert_ne!(*after.digest(), first);
+    // As a program that is itself so.
+    fs::write(base.join("target/release/orders"), "#!/bin/sh\n# signed\n").unwrap();
+    let itself = read(&base, &FILES).unwrap();
+    assert_eq!((after.digest(), after.len_bytes()), (itself.digest(), itself.len_bytes()));
+    for path in ["config", "config/none"] {
+        let others = [(path.to_owned(), base.join("config/a.toml"))].into();
+        let refused = read(&base, &FILES).unwrap().with_contents(&others);
+        assert!(matches!(refused, Err(PackError::Missing(_))), "{path} is no file of it");
+    }
+}
+
+#[test]
 fn any_change_makes_another_release_and_time_and_place_do_not() {
     let base = sources("digest");
     let digest = || read(&base, &FILES).unwrap().digest().clone();

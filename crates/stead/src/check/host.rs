@@ -163,7 +163,13 @@ mod tests {
             host: "vm1".parse().unwrap(),
             instances: std::collections::BTreeMap::new(),
         };
-        let needs = Needs { plan, machine: "x86_64", release_bytes: 0, programs: Vec::new() };
+        let needs = Needs {
+            plan,
+            machine: "x86_64",
+            release_bytes: 0,
+            programs: Vec::new(),
+            signatures: Vec::new(),
+        };
         let began = Instant::now();
         let facts = facts(&way, &needs).await.unwrap();
         let offset = facts.offset.unwrap();

@@ -1,25 +1,40 @@
 //! What the fleet file needs of a host: its plan, and the programs that are at hand.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stead_core::check::{Needs, Program};
+use stead_core::check::{Needs, Program, Signature};
 use stead_core::names::ServiceName;
 use stead_fleet as fleet;
 use stead_release::release::PackError;
 
 use super::elf;
 use crate::failure::{Failure, FleetFailure};
-use crate::fleet_file::LocalFleet;
+use crate::fleet_file::{LocalFleet, Part};
 use crate::kit::Kit;
+use crate::sign;
+
+/// The signatures of each service. All hosts are of one system, so each is looked at once.
+pub(super) type Looked = BTreeMap<ServiceName, Vec<Signature>>;
 
 /// What is needed of this host. Nothing is built for it.
-pub(super) fn of(local: &LocalFleet<'_>, kit: &Kit) -> Result<Needs, Failure> {
+pub(super) async fn of(
+    local: &LocalFleet<'_>,
+    kit: &Kit,
+    looked: &mut Looked,
+) -> Result<Needs, Failure> {
     let plan = local.outline();
     let mut release_bytes = kit.programs().iter().map(|program| program.len() as u64).sum();
     for (service, program, part) in local.parts() {
         match local.read_part(service, program, part) {
-            Ok(release) => release_bytes += release.len_bytes(),
+            Ok(release) => {
+                release_bytes += release.len_bytes();
+                if part == Part::Files && !looked.contains_key(service.name()) {
+                    let found = sign::look(local, (service, program), &release).await?;
+                    looked.insert(service.name().clone(), found);
+                }
+            }
             // It is not built yet, and how large it will be nobody knows.
             Err(Failure::Pack { source: PackError::Missing(_), .. })
                 if program.build().is_some() => {}
@@ -35,7 +50,9 @@ pub(super) fn of(local: &LocalFleet<'_>, kit: &Kit) -> Result<Needs, Failure> {
             programs.extend(look(service.name(), file, path, program.build().is_some())?);
         }
     }
-    Ok(Needs { plan, machine: std::env::consts::ARCH, release_bytes, programs })
+    let of_service = |(service, _): (&fleet::Service, _)| looked.get(service.name());
+    let signatures = local.programs().filter_map(of_service).flatten().cloned().collect();
+    Ok(Needs { plan, machine: std::env::consts::ARCH, release_bytes, programs, signatures })
 }
 
 /// The files that may be programs: those that the fleet file names, and of folders that which the

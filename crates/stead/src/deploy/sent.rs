@@ -6,11 +6,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use stead_core::names::FleetName;
 use tokio::sync::OnceCell;
 
+use crate::cache;
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::Parts;
 use stead_release::patch;
@@ -42,10 +42,7 @@ pub(super) struct Outbox {
 impl Outbox {
     /// One that keeps what it sends where this user's caches are, if that is anywhere.
     pub(super) fn of_this_user() -> Self {
-        let folder = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty());
-        let cache = folder("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| Some(PathBuf::from(folder("HOME")?).join(".cache")));
-        Self { kept: cache.map(|cache| cache.join("stead/contents")), ..Self::default() }
+        Self { kept: cache::folder("contents"), ..Self::default() }
     }
 
     /// The content of this digest in this file, for a host that has this base.
@@ -149,26 +146,7 @@ fn store(file: &Path, keep: &Path, digest: &str) -> io::Result<()> {
     if kept.is_err() {
         let _ = fs::remove_file(&new);
     }
-    drop_oldest(folder, KEPT_LEN_MAX)
-}
-
-fn drop_oldest(folder: &Path, len_max: u64) -> io::Result<()> {
-    let mut all: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        all.push((meta.modified()?, meta.len(), entry.path()));
-    }
-    all.sort();
-    let mut len: u64 = all.iter().map(|(_, len, _)| len).sum();
-    for (_, one, path) in all {
-        if len <= len_max {
-            break;
-        }
-        fs::remove_file(path)?;
-        len -= one;
-    }
-    Ok(())
+    cache::drop_oldest(folder, KEPT_LEN_MAX)
 }
 
 #[cfg(test)]
@@ -206,22 +184,6 @@ mod tests {
         // Spoiled, it is none.
         write(&folder.join("kept").join(&old_digest), b"spoiled");
         assert_eq!(outbox().get(&new_digest, &new, base).await.unwrap().base, None);
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn the_oldest_goes_first_and_only_as_much_as_is_too_much() {
-        let folder = folder("oldest");
-        for (age, name) in [(30, "c"), (10, "a"), (20, "b")] {
-            let path = folder.join(name);
-            write(&path, &[0; 100]);
-            let file = fs::File::options().write(true).open(&path).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age))
-                .unwrap();
-        }
-        drop_oldest(&folder, 250).unwrap();
-        let left = |name: &str| folder.join(name).exists();
-        assert!(!left("a") && left("b") && left("c"));
         fs::remove_dir_all(folder).unwrap();
     }
 }

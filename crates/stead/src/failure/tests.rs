@@ -9,6 +9,7 @@ fn all() -> Vec<Failure> {
     let mut all = of_the_agent();
     all.extend(of_this_side());
     all.extend(of_the_fleet());
+    all.extend(of_signing().into_iter().map(Failure::from));
     all
 }
 
@@ -43,6 +44,36 @@ fn of_the_agent() -> Vec<Failure> {
             why: "this machine was not booted by it".into(),
         },
         Failure::AgentStart { why: "it ended at once".into(), tail: "error: a\n  b\n".into() },
+    ]
+}
+
+fn of_signing() -> [SignFailure; 9] {
+    let io = |kind: ErrorKind| io::Error::from(kind);
+    let sign = |password: Option<&str>| SignFailure::Sign {
+        file: "shop.exe".into(),
+        service: "web".into(),
+        tool: "osslsigncode",
+        password: password.map(Into::into),
+        why: "mac verify failure".into(),
+    };
+    let verify = |copy: Option<&str>| SignFailure::Verify {
+        file: "shop.exe".into(),
+        service: "web".into(),
+        tool: "osslsigncode",
+        why: "certificate has expired".into(),
+        copy: copy.map(Into::into),
+    };
+    let tool = |kind| SignFailure::Tool { tool: "signtool", source: io(kind) };
+    [
+        SignFailure::Cache { folder: "/c/signed".into(), source: io(ErrorKind::StorageFull) },
+        SignFailure::Certificate { path: "/k/a.pem".into(), source: io(ErrorKind::NotFound) },
+        SignFailure::NoCache,
+        sign(None),
+        sign(Some("signing")),
+        tool(ErrorKind::NotFound),
+        tool(ErrorKind::PermissionDenied),
+        verify(None),
+        verify(Some("/c/signed/1.exe")),
     ]
 }
 

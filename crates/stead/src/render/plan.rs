@@ -118,6 +118,9 @@ fn footer(changes: &Changes) -> Vec<String> {
     if !changes.built_on_up.is_empty() {
         lines.push(format!("built by `{by}`, not by `plan`: {}", join(&changes.built_on_up)));
     }
+    if !changes.signed_on_up.is_empty() {
+        lines.push(format!("signed by `{by}`, not by `plan`: {}", join(&changes.signed_on_up)));
+    }
     if !changes.unkept.is_empty() {
         lines.push(format!("not kept on this host: {}", changes.unkept.join("; ")));
     }
@@ -146,6 +149,7 @@ mod tests {
             without_gap: BTreeSet::new(),
             order: vec![name("db"), name("orders")],
             built_on_up: Vec::new(),
+            signed_on_up: Vec::new(),
             unkept: Vec::new(),
             refused: None,
         }

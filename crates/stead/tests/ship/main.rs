@@ -11,5 +11,6 @@ mod fleet;
 mod lossless;
 mod scope;
 mod secrets;
+mod signed;
 mod signing;
 mod walk;
