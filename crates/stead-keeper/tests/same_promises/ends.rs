@@ -116,10 +116,14 @@ fn control_if_the_main_process_alone_is_killed_others_live_on() {
     rig.wait_until("the next run", |report| report.run >= 2);
     assert!(all[1..].iter().any(|process| is_alive(*process)));
     rig.kill_keeper();
-    for (pid, _) in all.iter().filter(|process| is_alive(**process)) {
-        if let Some(process) = Process::open_any(*pid).unwrap() {
-            process.signal(Signal::Kill).unwrap();
-        }
-    }
+    // Those of later runs as well.
+    let gone = eventually(|| {
+        let text = fs::read_to_string(&marks).unwrap();
+        let pids = text.lines().filter_map(|line| line.parse().ok());
+        let alive: Vec<Process> = pids.filter_map(|pid| Process::open_any(pid).unwrap()).collect();
+        alive.iter().for_each(|process| drop(process.signal(Signal::Kill)));
+        alive.is_empty().then_some(())
+    });
+    gone.expect("killed processes end");
     fs::remove_file(&marks).unwrap();
 }

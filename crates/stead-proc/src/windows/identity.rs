@@ -54,7 +54,8 @@ pub fn host_name() -> String {
     if went_well == 0 || name.is_empty() { "local".into() } else { name }
 }
 
-/// An id of this boot: a key that lives in memory alone holds it. Pids of another boot mean nothing.
+/// An id of this boot, held by a key that lives in memory alone. Pids of another boot mean
+/// nothing.
 pub fn boot_id() -> io::Result<String> {
     const BOOT: &str = "SOFTWARE\\stead-boot";
     let path = wide(BOOT)?;
