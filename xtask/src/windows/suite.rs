@@ -201,8 +201,8 @@ Written by `cargo xtask windows test --write` from one suite, which runs nativel
 Windows build under Wine 8; `cargo xtask test` fails when this table is not what it shows. What Wine
 cannot show is a fixed list. A row whose name begins with `control` shows that a protection is
 needed, by leaving it out. Wine tells programs of Ctrl-C alone, so a stop by Ctrl-Break is shown
-there by the way that is taken where that is refused. `.github/workflows/windows.yml` runs the suite on Windows itself, with
-the rows that Wine cannot show.
+there by the way that is taken where that is refused. `.github/workflows/windows.yml` runs the suite
+on Windows itself, with the rows that Wine cannot show.
 
 | promise | Linux | Windows (Wine) |
 |---|---|---|

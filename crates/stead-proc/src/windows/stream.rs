@@ -198,7 +198,7 @@ impl Pipe {
         }
         coming.event().reset();
         let mut nothing = [0_u8; 0];
-        // SAFETY: nothing is written, and the record stays in its place until the operation is over.
+        // SAFETY: nothing is written, and the record stays in its place until it is over.
         let answer = unsafe {
             let into = nothing.as_mut_ptr();
             ReadFile(raw(&self.read), into, 0, ptr::null_mut(), coming.record())
