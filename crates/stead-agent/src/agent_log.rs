@@ -1,7 +1,7 @@
 //! The agent's own log: plain lines, and keepers' last words on stderr.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::clock;
@@ -30,12 +30,7 @@ impl AgentLog {
         if file.metadata().is_ok_and(|meta| meta.len() > LOG_LEN_MAX) {
             // Copied and emptied, not renamed: keepers append to this very file.
             let _ = fs::copy(&self.path, self.path.with_extension("log.1"));
-            let _ = cut(&self.path, 0);
+            let _ = stead_proc::cut_file(&self.path, 0);
         }
     }
-}
-
-/// Cuts a file to a length. A handle that appends may not do that everywhere.
-pub(crate) fn cut(path: &Path, len: u64) -> io::Result<()> {
-    File::options().write(true).open(path)?.set_len(len)
 }

@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use stead_proc::cut_file;
 use stead_wire::frame::{self, Framed};
 use stead_wire::journal::{Event, Record};
 
-use crate::agent_log::cut;
 use crate::clock::wall_ms;
 use crate::store;
 
@@ -128,7 +128,7 @@ impl Appended {
             events.push(say(damaged, "bytes that are no whole record were skipped"));
         }
         if let Some((offset, len)) = torn {
-            cut(&self.path, offset)?;
+            cut_file(&self.path, offset)?;
             self.len = offset;
             events.push(say(len, "a record that was not finished was cut off"));
         }
@@ -142,7 +142,7 @@ impl Appended {
         }
         if let Err(error) = self.file.write_all(&bytes) {
             // Half a record would swallow the next one.
-            cut(&self.path, self.len)?;
+            cut_file(&self.path, self.len)?;
             return Err(error);
         }
         self.len += bytes.len() as u64;

@@ -50,7 +50,7 @@ impl JournalFile {
     /// before the next ones.
     pub(crate) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         if self.len != self.whole {
-            self.file.set_len(self.whole)?;
+            stead_proc::cut_file(&self.path, self.whole)?;
             self.len = self.whole;
         }
         let written = self.file.write(records)?;

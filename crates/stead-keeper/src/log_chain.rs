@@ -155,7 +155,7 @@ impl Open {
         let index_len = index.metadata()?.len();
         let torn = index_len % ENTRY_LEN as u64;
         if torn != 0 {
-            index.set_len(index_len - torn)?;
+            stead_proc::cut_file(&index_path, index_len - torn)?;
         }
         let len = log.metadata()?.len();
         Ok(Self { log, index, len, last_entry_us: 0 })

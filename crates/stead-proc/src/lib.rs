@@ -5,6 +5,7 @@
 //! what a service or an instance is.
 
 mod ceilings;
+mod cut;
 mod ended;
 mod hand_over;
 mod news;
@@ -18,6 +19,7 @@ mod imp;
 mod imp;
 
 pub use ceilings::{Ceilings, Hits, Keepable};
+pub use cut::cut_file;
 pub use ended::Ended;
 pub use hand_over::HandOverError;
 pub use imp::account::{AccountError, account, is_root, own_uid};
