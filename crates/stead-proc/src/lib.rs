@@ -8,6 +8,7 @@ mod ceilings;
 mod cut;
 mod ended;
 mod hand_over;
+mod known;
 mod news;
 mod spec;
 
@@ -60,9 +61,10 @@ pub use imp::spawn::{ExecProgress, Held, find_program, spawn, spawn_call};
 pub use imp::stream::Pipe;
 pub use imp::surroundings::{bare, base_environment, shell, state_folder, top_folder};
 pub use imp::tcp_owner::{Listener, holds_connection, listener_everywhere};
-pub use imp::tree::{ENTERED, Tree, kill_descendants, kill_tree, members, newest_marked};
+pub use imp::tree::{kill_descendants, kill_tree, members, newest_marked};
 pub use imp::upgrade::{become_program, carried_state, exec_with_state};
-pub use imp::usage::{Usage, usage};
+pub use imp::usage::usage;
+pub use known::{ENTERED, Tree, Usage};
 pub use news::{Fires, Moved, StreamEnds};
 pub use spec::{ExecFailed, SpawnError, SpawnSpec};
 

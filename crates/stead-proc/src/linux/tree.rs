@@ -10,25 +10,9 @@ use std::io;
 
 use stead_core::signal::Signal;
 
-use super::cgroup::Cgroup;
 use super::identity::Process;
 use super::procfs::{self, Environments, Stat};
-
-/// How a run's processes are known.
-#[derive(Debug)]
-pub struct Tree<'a> {
-    /// The cgroup of the run, where there is one. It then says all.
-    pub cgroup: Option<&'a Cgroup>,
-    /// The main process, alive or dead: pid and start time.
-    pub main: Option<(u32, u64)>,
-    /// `NAME=value`, in the environment of everything the run started.
-    pub mark: &'a str,
-    /// No other run of this process is alive: then whatever descends from it is of this one.
-    pub alone: bool,
-}
-
-/// In the environment of what was run in the place of a run: its tree's, and not its main process.
-pub const ENTERED: &str = "STEAD_ENTERED=1";
+use crate::known::{ENTERED, Tree};
 
 /// Passes over the process table before a kill gives up for now; a fork loop is stopped before it
 /// is killed, so more than a few are not needed.

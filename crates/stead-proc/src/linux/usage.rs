@@ -5,16 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::procfs::{self, Stat};
-
-/// What one tree uses now.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Usage {
-    /// Anonymous and shared-memory pages in memory: what would be freed if the tree ended.
-    pub memory_bytes: u64,
-    /// Time on a CPU since the processes that live now began.
-    pub cpu: Duration,
-    pub processes: u32,
-}
+use crate::known::Usage;
 
 /// Adds up each of these processes with all its living descendants, in one look at `/proc`. `None`
 /// for a process that is gone. A descendant whose parents have died is not found.

@@ -6,33 +6,23 @@ use std::io;
 use std::os::windows::fs::{OpenOptionsExt as _, symlink_dir, symlink_file};
 use std::os::windows::io::AsRawHandle as _;
 use std::path::{Path, PathBuf};
-use std::ptr;
 
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, GENERIC_READ, GENERIC_WRITE,
-    LocalFree,
-};
-use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
 };
 use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR,
-    SetKernelObjectSecurity,
+    DACL_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, SetKernelObjectSecurity,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, FILE_ATTRIBUTE_TEMPORARY, FILE_FLAG_BACKUP_SEMANTICS,
     FILE_FLAG_DELETE_ON_CLOSE, FILE_SHARE_DELETE, GetFileInformationByHandle, WRITE_DAC,
 };
-use windows_sys::w;
 
 use super::poll::random;
+use super::sys::{Owners, check};
 
 /// Whether a name may hold anything but `/` and NUL, and names that differ by case are two.
 pub const TAKES_ANY_NAME: bool = false;
-
-/// Its owner, the system and administrators, as on Linux its owner and root; nothing comes from
-/// the folder it is in, and what is in it is the same.
-const CLOSED: *const u16 = w!("D:P(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)");
 
 /// How the mode bits of a file are read, if the disk keeps some: it does not. The read-only
 /// attribute is none: it would only hinder whoever removes the file.
@@ -181,32 +171,24 @@ fn cannot_be_synced(error: i32) -> bool {
 }
 
 fn close_to_others(file: &File) -> io::Result<()> {
-    let mut list: PSECURITY_DESCRIPTOR = ptr::null_mut();
+    let owners = Owners::new()?;
     let which = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
     #[expect(unsafe_code, reason = "access lists have no safe form")]
-    // SAFETY: the text ends with NUL; what it becomes is used while it is there, and given back
-    // once.
-    unsafe {
-        let (made, len) = (SDDL_REVISION_1, ptr::null_mut());
-        if ConvertStringSecurityDescriptorToSecurityDescriptorW(CLOSED, made, &raw mut list, len)
-            == 0
-        {
-            return Err(io::Error::last_os_error());
-        }
-        let set = SetKernelObjectSecurity(file.as_raw_handle(), which, list);
-        let error = io::Error::last_os_error();
-        LocalFree(list);
-        if set == 0 { Err(error) } else { Ok(()) }
-    }
+    // SAFETY: the file is open, and the list is there as long as its owner.
+    let set = unsafe { SetKernelObjectSecurity(file.as_raw_handle(), which, owners.descriptor()) };
+    check(set)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write as _;
+    use std::ptr;
 
+    use windows_sys::Win32::Foundation::LocalFree;
     use windows_sys::Win32::Security::Authorization::{
-        ConvertSecurityDescriptorToStringSecurityDescriptorW, GetSecurityInfo, SE_FILE_OBJECT,
+        ConvertSecurityDescriptorToStringSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
+        SE_FILE_OBJECT,
     };
     use windows_sys::Win32::Security::OWNER_SECURITY_INFORMATION;
 

@@ -172,8 +172,9 @@ pub struct Owners {
 
 impl Owners {
     pub fn new() -> io::Result<Self> {
-        // Protected; all rights for the system, administrators and the owner.
-        let text = wide("D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;OW)")?;
+        // Nothing comes from the folder it is in, and what is in it is the same; all rights for the
+        // owner, the system and administrators.
+        let text = wide("D:P(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)")?;
         let mut descriptor = ptr::null_mut();
         // SAFETY: the text ends with a zero; what is made is freed once, by this value.
         check(unsafe {
@@ -194,6 +195,10 @@ impl Owners {
 
     pub fn attributes(&self) -> *const SECURITY_ATTRIBUTES {
         &raw const self.attributes
+    }
+
+    pub(crate) fn descriptor(&self) -> PSECURITY_DESCRIPTOR {
+        self.descriptor
     }
 }
 

@@ -4,25 +4,9 @@ use std::io;
 
 use stead_core::signal::Signal;
 
-use super::cgroup::Cgroup;
 use super::identity::Process;
 use super::place::processes;
-
-/// Marks, in its environment, what was run in the place of a run.
-pub const ENTERED: &str = "STEAD_ENTERED=1";
-
-/// How a run's processes are known.
-#[derive(Debug)]
-pub struct Tree<'a> {
-    /// The job of the run. It says all; without it there is only the main process.
-    pub cgroup: Option<&'a Cgroup>,
-    /// The main process, alive or dead: pid and start time.
-    pub main: Option<(u32, u64)>,
-    /// `NAME=value`, in the environment of everything the run started. Not looked at here.
-    pub mark: &'a str,
-    /// There is no other run.
-    pub alone: bool,
-}
+use crate::known::Tree;
 
 /// Everything of it that is alive.
 pub fn members(tree: &Tree<'_>) -> io::Result<Vec<Process>> {

@@ -13,16 +13,7 @@ use windows_sys::Win32::System::Threading::GetProcessTimes;
 use super::identity::Process;
 use super::place::processes;
 use super::sys::raw;
-
-/// What one tree uses now.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Usage {
-    /// What its processes have committed of memory for themselves.
-    pub memory_bytes: u64,
-    /// Time on a CPU since the processes that live now began.
-    pub cpu: Duration,
-    pub processes: u32,
-}
+use crate::known::Usage;
 
 /// Adds up each of these processes with all its living descendants. `None` for a process that is
 /// gone. A descendant whose parents have died is not found.
