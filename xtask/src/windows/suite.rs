@@ -62,7 +62,7 @@ pub(super) fn run(write: bool) -> Result<()> {
     if there != table {
         bail!("{TABLE} is not what the suites say: `cargo xtask windows test --write`");
     }
-    let shown = under_wine.len();
+    let shown = under_wine.values().filter(|went| **went == Went::Well).count();
     say::result(format_args!("{shown} promises hold here and as a Windows build under Wine"));
     Ok(())
 }
