@@ -1,0 +1,2 @@
+//! What a host has once, whatever it keeps: its service manager, its registry, its state as a
+//! whole. Processes and their streams are `stead_proc`'s.
