@@ -77,7 +77,7 @@ impl Os {
     }
 
     /// The name in a sentence.
-    pub(crate) fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         match self {
             Self::Linux => "Linux",
             Self::Windows => "Windows",

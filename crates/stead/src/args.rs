@@ -312,6 +312,9 @@ pub(crate) enum AgentCommand {
     /// Print which programs these are
     #[command(hide = true)]
     Kit,
+    /// Put this very program and those beside it below the root, if they are this kit
+    #[command(hide = true)]
+    Put { kit: String },
     /// Take the agent out of systemd; what it keeps runs on
     Uninstall,
     /// Go back to the programs of before
