@@ -32,6 +32,7 @@ const USAGE: &str = "usage: stead-probe WHAT [ARGS]
   chain N TOKEN          start a process that does the same with N - 1, then sleep
   serve [OPTION=VALUE]..  answer HTTP; see serve.rs
   hostile TRY..          try what no service should be able to do; see os/hostile.rs
+  shell LINE             run a line as an SSH server has it run by a login shell
   load OPTION=VALUE..     ask at a fixed rate until standard input ends; see load.rs
   sleep                  sleep";
 
@@ -63,6 +64,10 @@ fn main() -> ExitCode {
         ["serve", ref options @ ..] => serve::serve(options),
         ["hostile", ref tries @ ..] => os::hostile::try_all(tries),
         ["load", ref options @ ..] => load::load(options),
+        ["shell", line] => {
+            let code = os::shell(line).status().ok().and_then(|status| status.code());
+            return ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+        }
         ["sleep"] => sleep(),
         _ => {
             let _ = writeln!(io::stderr(), "{USAGE}");

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -33,6 +34,13 @@ pub(crate) fn notify(message: &str) -> io::Result<()> {
     };
     socket.send_to_addr(message.as_bytes(), &address)?;
     Ok(())
+}
+
+/// A line for a shell.
+pub(crate) fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]);
+    command
 }
 
 /// Both streams without a buffer. Opening `/dev/stdout` again is what shells and many services do.

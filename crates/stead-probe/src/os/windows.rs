@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::windows::io::AsHandle;
+use std::os::windows::process::CommandExt as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -53,6 +55,14 @@ pub(crate) fn streams() -> io::Result<[File; 2]> {
 /// Nothing is handed over.
 pub(crate) fn handed_listener() -> io::Result<TcpListener> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "no socket is handed over on Windows"))
+}
+
+/// A line for the shell that SSH gives one by default: all of it between quotes, which cmd takes
+/// off.
+pub(crate) fn shell(line: &str) -> Command {
+    let mut command = Command::new("cmd.exe");
+    command.raw_arg(format!("/c \"{line}\""));
+    command
 }
 
 /// What is tried is a matter of Linux.

@@ -41,9 +41,11 @@ fn first(root: &str, purpose: Purpose, kit: &str) -> String {
     let (run, program) = relay(root, kit);
     let otherwise = match purpose {
         Purpose::Change => "echo stead-wants windows %PROCESSOR_ARCHITECTURE%".to_owned(),
+        // The name of the kit that the agent is of is in a file.
         Purpose::Look => {
-            let (run, program) = relay(root, "current");
-            format!("if exist {program} ({run}) else echo stead-none")
+            let current = format!(r"{root}\programs\current");
+            let (run, _) = relay(root, "%k");
+            format!("if exist {current} (for /f %k in ({current}) do @{run}) else echo stead-none")
         }
     };
     format!("if exist {program} ({run}) else {otherwise}")
@@ -136,7 +138,7 @@ mod tests {
             ),
             (
                 Purpose::Look,
-                r"if exist R\programs\aa\stead.exe (R\programs\aa\stead.exe --root R relay) else if exist R\programs\current\stead.exe (R\programs\current\stead.exe --root R relay) else echo stead-none",
+                r"if exist R\programs\aa\stead.exe (R\programs\aa\stead.exe --root R relay) else if exist R\programs\current (for /f %k in (R\programs\current) do @R\programs\%k\stead.exe --root R relay) else echo stead-none",
             ),
         ] {
             assert_eq!(first("R", purpose, "aa"), line);
