@@ -219,10 +219,11 @@ fn old_kits(layout: &Layout, keeper: &Path, runs: &[GoesBy]) -> io::Result<Vec<P
     Ok(old.into_iter().skip(1).collect())
 }
 
-/// Programs of the agent and the relay but those that a link leads to; without a link nobody
-/// knows which these are.
+/// Programs of the agent and the relay but those that a name stands for; without one nobody knows
+/// which these are.
 fn old_programs(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let linked = ["current", "previous"].map(|link| fs::read_link(folder.join(link)).ok());
+    let names = ["current", "previous"];
+    let linked = names.map(|name| stead_proc::read_pointer(&folder.join(name)).ok());
     if linked[0].is_none() {
         return Ok(Vec::new());
     }

@@ -14,6 +14,10 @@ mod imp;
 
 pub use imp::{ChildrenEnd, Interrupts, Listener, Stream};
 
+/// How a service manager ends a process that it has told itself.
+#[cfg(windows)]
+pub use imp::interrupt;
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Peer {

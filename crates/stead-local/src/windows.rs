@@ -8,7 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use stead_proc::{OwnedHandle, Owners, new_pipe_name, pipe_name_at, tell_of_ends, tell_pipe_name};
+use stead_proc::{
+    OwnedHandle, Owners, new_pipe_name, pipe_name_at, tell_of_ends, tell_of_requests_to_end,
+    tell_pipe_name,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::windows::named_pipe::{
     ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions,
@@ -199,6 +202,14 @@ fn is_end(error: &io::Error) -> bool {
         || error.kind() == io::ErrorKind::BrokenPipe
 }
 
+/// Set by who wants this process to end as after an interrupt.
+static INTERRUPTED: Notify = Notify::const_new();
+
+/// Has [`Interrupts::next`] return, as if one had come: one that waits now, or the next that does.
+pub fn interrupt() {
+    INTERRUPTED.notify_one();
+}
+
 /// Requests to end this process, typed or sent.
 #[derive(Debug)]
 pub struct Interrupts {
@@ -217,8 +228,10 @@ impl Interrupts {
         Ok(Self { typed, sent, host_ends: ctrl_shutdown()?, closed: None })
     }
 
-    /// As [`Self::listen`], with the end of the console.
+    /// As [`Self::listen`], with the end of the console and what programs of ours ask for, which
+    /// needs no console.
     pub fn listen_to_all() -> io::Result<Self> {
+        tell_of_requests_to_end(interrupt)?;
         Ok(Self { closed: Some(ctrl_close()?), ..Self::listen()? })
     }
 
@@ -235,6 +248,7 @@ impl Interrupts {
             _ = self.sent.recv() => (),
             _ = self.host_ends.recv() => (),
             _ = closed => (),
+            () = INTERRUPTED.notified() => (),
         }
     }
 }

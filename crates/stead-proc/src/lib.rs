@@ -36,7 +36,10 @@ pub use imp::files::{
     make_open_folder, open_closed_file, owner_of, read_link, set_file_mode, set_mode_durably,
     sync_folder, unnamed_file,
 };
-pub use imp::folder::{FolderLock, make_fifo, one_path, open_fifo, own, replace_link, set_mode};
+pub use imp::folder::{
+    FolderLock, make_fifo, one_path, open_fifo, own, read_pointer, replace_link, set_mode,
+    set_pointer,
+};
 pub use imp::hand_over::hand_over;
 pub use imp::handed::notify;
 pub use imp::handle::{AsHandle, Handle, OwnedHandle};
@@ -84,6 +87,8 @@ pub use imp::local::near;
 #[cfg(windows)]
 pub use imp::{
     detach::tell_of_ends,
+    ends::{tell_host_ends, tell_of_requests_to_end},
+    handed::tell_of_states,
     local::{new_pipe_name, pipe_name_at, tell_pipe_name},
     sys::Owners,
 };

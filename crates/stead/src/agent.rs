@@ -7,12 +7,14 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use stead_host::Fault;
 use tokio::time::Instant;
 
 use crate::Context;
 use crate::args::AgentRunArgs;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::root;
 
 /// How long an agent may take until it answers.
 const START_WAIT: Duration = Duration::from_secs(10);
@@ -38,9 +40,20 @@ pub(crate) fn keeper_program() -> Result<PathBuf, Failure> {
 }
 
 /// Is the agent of this root until it is told to end. Blocks the thread.
-pub(crate) fn run(ctx: &Context, args: AgentRunArgs) -> Result<(), Failure> {
+pub(crate) fn run(ctx: &Context, mut args: AgentRunArgs) -> Result<(), Failure> {
+    let root = ctx.root.clone();
+    let Some(name) = args.service.take() else { return live(root.as_deref(), args) };
+    // Whatever it lacks is told to the service manager, which hears only of what has begun.
+    let life = move || {
+        live(root.as_deref(), args)
+            .map_err(|failure| Fault { code: failure.exit().code().into(), why: failure.whole() })
+    };
+    Ok(stead_host::be_service(&name, life)?)
+}
+
+fn live(root: Option<&Path>, args: AgentRunArgs) -> Result<(), Failure> {
     let options = stead_agent::Options {
-        root: ctx.client()?.root().into(),
+        root: root::find(root)?,
         host: None,
         keeper_program: args.keeper.map_or_else(keeper_program, Ok)?,
         until_down: args.until_down,

@@ -304,9 +304,9 @@ pub(crate) enum ImportKind {
 pub(crate) enum AgentCommand {
     /// Be the agent of this root, in the foreground
     Run(AgentRunArgs),
-    /// Make the agent a service of systemd, from the boot on; or upgrade it to this version
+    /// Make the agent a service of this host, from the boot on; or upgrade it to this version
     ///
-    /// Services run on while an agent is installed, upgraded or removed. An upgrade whose agent
+    /// A service of systemd, or of Windows, where it takes an elevated prompt. Services run on while an agent is installed, upgraded or removed. An upgrade whose agent
     /// does not answer is taken back.
     Install,
     /// Print which programs these are
@@ -315,7 +315,7 @@ pub(crate) enum AgentCommand {
     /// Put this very program and those beside it below the root, if they are this kit
     #[command(hide = true)]
     Put { kit: String },
-    /// Take the agent out of systemd; what it keeps runs on
+    /// Take the agent out of the service manager; what it keeps runs on
     Uninstall,
     /// Go back to the programs of before
     #[command(hide = true)]
@@ -360,6 +360,10 @@ pub(crate) struct AgentRunArgs {
     /// The keeper program; else STEAD_KEEPER_BIN, else the one beside this program
     #[arg(long, hide = true, value_name = "FILE")]
     pub(crate) keeper: Option<PathBuf>,
+
+    /// Be the service of this name of the host's service manager, which started this
+    #[arg(long, hide = true, value_name = "NAME", conflicts_with = "until_down")]
+    pub(crate) service: Option<String>,
 
     /// Tests: an argument for every keeper
     #[arg(long, hide = true, value_name = "ARG", allow_hyphen_values = true)]

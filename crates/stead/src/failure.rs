@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use stead_agent::AgentError;
 use stead_core::names::FleetName;
+use stead_host::ServiceError;
 use stead_wire::api::Refusal;
 
 pub(crate) use self::fleet::{ByHost, FleetFailure};
@@ -85,6 +86,8 @@ pub(crate) enum Failure {
     Root { root: PathBuf, source: io::Error },
     #[error(transparent)]
     Sign(#[from] SignFailure),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     #[error("the secret `{name}` has no value")]
     Secret { name: String, why: String },
     #[error("stead cannot begin to work")]
@@ -120,6 +123,7 @@ impl Failure {
             | Self::Install { .. }
             | Self::Key { .. }
             | Self::Secret { .. }
+            | Self::Service(_)
             | Self::Sign(_)
             | Self::KeeperMissing { .. }
             | Self::NoLocalHost
@@ -159,6 +163,7 @@ impl Failure {
             Self::KeeperMissing { looked_at } => {
                 vec![format!("`{}` is not a program", looked_at.display())]
             }
+            Self::Service(error) => vec![error.why.clone()],
             Self::NoRoot => {
                 vec!["neither --root, STEAD_ROOT, XDG_STATE_HOME nor HOME is set".into()]
             }
@@ -222,9 +227,8 @@ impl Failure {
             }
             Self::AgentStart { .. } => "`stead agent run` shows in the foreground what holds it up",
             Self::Import { .. } => "`stead import --help` tells what can be read",
-            Self::Install { .. } => {
-                "`systemctl status stead-agent` tells more; `stead up` needs no systemd"
-            }
+            Self::Install { .. } => "`stead agent status` says which agent answers",
+            Self::Service(error) => return Some(error.try_this.clone()),
             Self::Build { .. } => "mend what its output names; nothing was changed",
             Self::FleetRead { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "name the file, `stead up path/to/stead.toml`, or write one"

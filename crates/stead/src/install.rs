@@ -1,15 +1,11 @@
-//! `stead agent install`: the agent as a service of systemd, from the boot on, and its upgrade.
-//!
-//! The unit is not delegated and ends its main process alone, so that agents come and go without a
-//! service noticing; each keeper has a scope of its own.
+//! `stead agent install`: the agent as a service of the host, from the boot on, and its upgrade.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use stead_core::signal::Signal;
+use stead_host::AgentService;
 use stead_release::lock::Putting;
 use stead_wire::api::Status;
 use stead_wire::ship::Installed;
@@ -22,25 +18,15 @@ use crate::failure::Failure;
 use crate::kit::{self, KitPlaces, switch};
 use crate::root;
 
-const UNIT: &str = "stead-agent.service";
-
-/// What brings the programs of before back unless it is called off.
-const REVERT: &str = "stead-agent-revert";
-
 /// A fresh agent that has not answered within this is taken back.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
-
-/// When the timer takes it back, should this command die meanwhile.
-const REVERT_AFTER: &str = "60s";
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where everything is.
 struct Places {
-    root: PathBuf,
+    service: AgentService,
     kits: KitPlaces,
-    unit: PathBuf,
-    is_root: bool,
 }
 
 fn failed(step: &str, why: impl ToString) -> Failure {
@@ -49,63 +35,14 @@ fn failed(step: &str, why: impl ToString) -> Failure {
 
 impl Places {
     fn find(root: &Path) -> Result<Self, Failure> {
-        if !has_systemd() {
-            return Err(failed("find systemd", "this machine was not booted by it"));
-        }
-        let is_root = stead_proc::is_root();
-        let folder = match (is_root, std::env::var_os("HOME")) {
-            (true, _) => PathBuf::from("/etc/systemd/system"),
-            (false, Some(home)) => Path::new(&home).join(".config/systemd/user"),
-            (false, None) => return Err(failed("find the folder of units", "HOME is not set")),
-        };
-        let (root, kits) = (root.to_owned(), KitPlaces::below(root));
-        Ok(Self { root, kits, unit: folder.join(UNIT), is_root })
+        Ok(Self { service: AgentService::find(root)?, kits: KitPlaces::below(root) })
     }
 
-    fn systemctl(&self, args: &[&str]) -> Result<(), Failure> {
-        self.ask("systemctl", args)
-    }
-
-    fn ask(&self, program: &str, args: &[&str]) -> Result<(), Failure> {
-        let mut command = Command::new(program);
-        if !self.is_root {
-            command.arg("--user");
-        }
-        let output = command.args(args).stdin(Stdio::null()).output();
-        let step = format!("`{program} {}`", args.join(" "));
-        let output = output.map_err(|error| failed(&step, error))?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(failed(&step, String::from_utf8_lossy(&output.stderr).trim())),
-        }
-    }
-
-    fn unit_text(&self) -> String {
-        let wanted_by = if self.is_root { "multi-user.target" } else { "default.target" };
-        let (program, root) = (self.kits.current().join("stead"), self.root.display());
-        format!(
-            "# Written by `stead agent install`, which writes it anew.\n\
-             [Unit]\n\
-             Description=stead agent\n\
-             After=network-online.target\n\
-             Wants=network-online.target\n\
-             StartLimitIntervalSec=0\n\
-             \n\
-             [Service]\n\
-             Type=notify\n\
-             ExecStart={} --root {root} agent run\n\
-             Restart=always\n\
-             RestartSec=100ms\n\
-             # Services are kept by keepers, which live in scopes of their own.\n\
-             KillMode=process\n\
-             # At the end of the host it ends them in the order of their needs.\n\
-             TimeoutStopSec=180s\n\
-             TasksMax=infinity\n\
-             \n\
-             [Install]\n\
-             WantedBy={wanted_by}\n",
-            program.display()
-        )
+    /// Has the service start a kit from its next start on.
+    fn turn_to(&self, kit: &Path) -> Result<(), Failure> {
+        switch(&self.kits.current(), kit)?;
+        let current = self.kits.program(Path::new("current"));
+        Ok(self.service.put(&self.kits.program(kit), &current)?)
     }
 }
 
@@ -113,32 +50,28 @@ impl Places {
 pub(crate) async fn install(ctx: &mut Context) -> Result<(), Failure> {
     let client = ctx.client()?;
     let places = Places::find(client.root())?;
-    let (installed, kit) = with_systemd(&places, &client).await?;
-    let unit = places.unit.display();
+    let (installed, kit) = as_service(&places, &client).await?;
     ctx.screen.write(&match installed {
         Installed::Upgraded => format!("the agent was upgraded to {kit}; services ran on\n"),
         Installed::Fresh | Installed::Later | Installed::Same => {
-            format!("the agent runs as {UNIT}, from the boot on\n  unit {unit}\n")
+            let (name, place) = places.service.described();
+            format!("the agent runs as {name}, from the boot on\n  {place}\n")
         }
     })
 }
 
 /// Sees to it that an agent of this version looks after a root, unless a later one does: as a
-/// service where systemd is, else as a process of its own.
+/// service where the host's service manager can be asked, else as a process of its own.
 pub(crate) async fn make_current(client: &Client) -> Result<Installed, Failure> {
     if let Ok(status) = client.get::<Status>("/v1/status").await
         && is_later(&status.agent.version, env!("CARGO_PKG_VERSION"))
     {
         return Ok(Installed::Later);
     }
-    match has_systemd() {
-        true => Ok(with_systemd(&Places::find(client.root())?, client).await?.0),
-        false => without_systemd(client).await,
+    match AgentService::is_at_hand() {
+        true => Ok(as_service(&Places::find(client.root())?, client).await?.0),
+        false => as_process(client).await,
     }
-}
-
-fn has_systemd() -> bool {
-    Path::new("/run/systemd/system").exists()
 }
 
 /// Whether one version follows another: by numbers, part by part.
@@ -157,32 +90,32 @@ fn putting(root: &Path) -> Result<Putting, Failure> {
 }
 
 /// Says what was done, and the name of the kit that the agent is of.
-async fn with_systemd(places: &Places, client: &Client) -> Result<(Installed, String), Failure> {
-    let _putting = putting(&places.root)?;
+async fn as_service(places: &Places, client: &Client) -> Result<(Installed, String), Failure> {
+    let had_service = places.service.is_installed()?;
+    let _putting = putting(client.root())?;
     let kit = kit::make_present(&places.kits)?;
     let before = places.kits.current_kit();
     let is_same = before.as_deref() == Some(Path::new(&kit));
-    let had_unit = places.unit.exists();
-    write_unit(places)?;
-    if had_unit && !is_same && before.is_some() {
-        upgrade(places, client, &kit).await?;
+    if let Some(before) = before.filter(|_| had_service && !is_same) {
+        upgrade(places, client, &before, Path::new(&kit)).await?;
         return Ok((Installed::Upgraded, kit));
     }
-    switch(&places.kits.current(), Path::new(&kit))?;
-    if !had_unit {
+    places.turn_to(Path::new(&kit))?;
+    if !had_service {
         end_unmanaged(client).await?;
     }
-    places.systemctl(&["enable", "--now", UNIT])?;
+    places.service.begin()?;
     answers(client).await?;
-    Ok((if had_unit { Installed::Same } else { Installed::Fresh }, kit))
+    Ok((if had_service { Installed::Same } else { Installed::Fresh }, kit))
 }
 
-async fn without_systemd(client: &Client) -> Result<Installed, Failure> {
+async fn as_process(client: &Client) -> Result<Installed, Failure> {
     let places = KitPlaces::below(client.root());
     let _putting = putting(client.root())?;
     let kit = kit::make_present(&places)?;
+    let kit = Path::new(&kit);
     let before = places.current_kit();
-    let is_same = before.as_deref() == Some(Path::new(&kit));
+    let is_same = before.as_deref() == Some(kit);
     let is_there = match client.get::<Status>("/v1/status").await {
         Ok(_) if is_same => return Ok(Installed::Same),
         Ok(_) => true,
@@ -192,97 +125,76 @@ async fn without_systemd(client: &Client) -> Result<Installed, Failure> {
     if let Some(before) = before.as_deref().filter(|_| !is_same) {
         switch(&places.previous(), before)?;
     }
-    switch(&places.current(), Path::new(&kit))?;
+    switch(&places.current(), kit)?;
     if is_there {
         end_unmanaged(client).await?;
     }
-    let begun = agent::start(client, &places.program(Path::new("current")), Lasts::Always).await;
+    let begun = agent::start(client, &places.program(kit), Lasts::Always).await;
     let Err(error) = begun else {
         return Ok(if is_there { Installed::Upgraded } else { Installed::Fresh });
     };
     let Some(before) = before.filter(|_| is_there && !is_same) else { return Err(error) };
     end_unmanaged(client).await?;
     switch(&places.current(), &before)?;
-    agent::start(client, &places.program(Path::new("current")), Lasts::Always).await?;
+    agent::start(client, &places.program(&before), Lasts::Always).await?;
     Err(failed("start the new agent; the one of before is back", error.because().join(": ")))
 }
 
-/// Takes the agent out of systemd. Services and keepers run on.
+/// Takes the agent out of the service manager. Services and keepers run on.
 pub(crate) fn uninstall(ctx: &mut Context) -> Result<(), Failure> {
     let client = ctx.client()?;
     let places = Places::find(client.root())?;
-    if !places.unit.exists() {
+    if !places.service.is_installed()? {
         return ctx.screen.write("the agent is not installed\n");
     }
-    places.systemctl(&["disable", "--now", UNIT])?;
-    fs::remove_file(&places.unit).map_err(|error| failed("remove its unit", error))?;
-    places.systemctl(&["daemon-reload"])?;
+    places.service.remove()?;
     ctx.screen.write(
         "the agent has ended and does not start at boot; what it kept runs on\n  \
-         try `stead up` for an agent without systemd, or `stead agent install` again\n",
+         try `stead up` for an agent that is no service, or `stead agent install` again\n",
     )
 }
 
-/// Goes back to the programs of before. Called by a timer, by the programs of before.
+/// Goes back to the programs of before, unless that was called off. Called by the programs of
+/// before.
 pub(crate) fn revert(ctx: &mut Context) -> Result<(), Failure> {
     let client = ctx.client()?;
     let places = Places::find(client.root())?;
-    let previous = fs::read_link(places.kits.previous());
+    if !places.service.wait_for_revert() {
+        return Ok(());
+    }
+    let previous = stead_proc::read_pointer(&places.kits.previous());
     let previous = previous.map_err(|error| failed("find the programs of before", error))?;
-    switch(&places.kits.current(), &previous)?;
-    places.systemctl(&["restart", "--no-block", UNIT])
+    places.turn_to(&previous)?;
+    Ok(places.service.restart_soon()?)
 }
 
-/// How `stead agent status` calls the way it starts.
+/// How `stead agent status` calls the way it starts; `None` where no service manager tells.
 pub(crate) fn starts_at_boot(root: &Path) -> Option<bool> {
-    let places = Places::find(root).ok()?;
-    Some(places.systemctl(&["is-enabled", "--quiet", UNIT]).is_ok())
+    Some(AgentService::find(root).ok()?.starts_at_boot())
 }
 
-async fn upgrade(places: &Places, client: &Client, digest: &str) -> Result<(), Failure> {
-    let before = fs::read_link(places.kits.current());
-    let before = before.map_err(|error| failed("find the programs of before", error))?;
-    switch(&places.kits.previous(), &before)?;
-    let old = places.kits.program(&before);
-    let (old, root) = (old.to_string_lossy(), places.root.to_string_lossy());
-    // One that is left from a command that died is in the way.
-    let _ = places.systemctl(&["stop", &format!("{REVERT}.timer")]);
-    let after = format!("--on-active={REVERT_AFTER}");
-    let unit = format!("--unit={REVERT}");
-    let again = [&after, &unit, "--collect", "--quiet", &old, "--root", &root, "agent", "revert"];
-    places.ask("systemd-run", &again)?;
-    switch(&places.kits.current(), Path::new(digest))?;
+async fn upgrade(
+    places: &Places,
+    client: &Client,
+    before: &Path,
+    kit: &Path,
+) -> Result<(), Failure> {
+    switch(&places.kits.previous(), before)?;
+    places.service.revert_later(&places.kits.program(before))?;
     let begun = async {
-        places.systemctl(&["restart", UNIT])?;
+        places.turn_to(kit)?;
+        places.service.restart()?;
         answers(client).await
     };
     let begun = begun.await;
     if begun.is_err() {
-        switch(&places.kits.current(), &before)?;
-        places.systemctl(&["restart", UNIT])?;
+        places.turn_to(before)?;
+        places.service.restart()?;
     }
-    places.systemctl(&["stop", &format!("{REVERT}.timer")])?;
+    places.service.call_off_revert()?;
     begun.map_err(|error| {
         failed("start the new agent; the one of before is back", error.because().join(": "))
     })
-}
-
-fn write_unit(places: &Places) -> Result<(), Failure> {
-    let text = places.unit_text();
-    if let Ok(there) = fs::read_to_string(&places.unit) {
-        if there == text {
-            return Ok(());
-        }
-        let root = format!("--root {} ", places.root.display());
-        if !there.contains(&root) {
-            let why = format!("`{}` is about another root", places.unit.display());
-            return Err(failed("write its unit", why));
-        }
-    }
-    let folder = places.unit.parent().unwrap_or(Path::new("/"));
-    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&places.unit, text));
-    written.map_err(|error| failed("write its unit", error))?;
-    places.systemctl(&["daemon-reload"])
 }
 
 /// Ends an agent that somebody has started by hand; its keepers and services run on.
@@ -294,7 +206,7 @@ async fn end_unmanaged(client: &Client) -> Result<(), Failure> {
     };
     let at = |error: io::Error| failed("end the agent that is there", error);
     let Some(process) = stead_proc::Process::open_any(pid).map_err(at)? else { return Ok(()) };
-    // Where it has no console it cannot be told, and it may be killed at any moment.
+    // An earlier one without a console cannot be told, and it may be killed at any moment.
     let told = process.signal(Signal::Term).or_else(|_| process.signal(Signal::Kill));
     told.map_err(at)?;
     let until = Instant::now() + ANSWERS_WITHIN;

@@ -165,26 +165,26 @@ impl KitPlaces {
         self.folder.join(kit).join(files(Os::here())[0])
     }
 
-    /// The link to the kit that the agent is of.
+    /// What stands for the kit that the agent is of.
     pub(crate) fn current(&self) -> PathBuf {
         self.folder.join("current")
     }
 
-    /// The link to the kit of the agent before.
+    /// What stands for the kit of the agent before.
     pub(crate) fn previous(&self) -> PathBuf {
         self.folder.join("previous")
     }
 
     /// Which kit the agent is of, by its name.
     pub(crate) fn current_kit(&self) -> Option<PathBuf> {
-        fs::read_link(self.current()).ok()
+        stead_proc::read_pointer(&self.current()).ok()
     }
 }
 
-/// Points a link at something else, at once.
-pub(crate) fn switch(link: &Path, to: &Path) -> Result<(), Failure> {
+/// Has a name stand for another kit, at once.
+pub(crate) fn switch(name: &Path, to: &Path) -> Result<(), Failure> {
     let at = |error: io::Error| failed("switch the programs", error);
-    stead_proc::replace_link(link, &to.to_string_lossy()).map(drop).map_err(at)
+    stead_proc::set_pointer(name, &to.to_string_lossy()).map_err(at)
 }
 
 fn failed(step: &str, why: impl ToString) -> Failure {

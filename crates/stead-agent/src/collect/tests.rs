@@ -181,13 +181,13 @@ fn contents_secrets_and_programs_go_once_they_are_old_and_nothing_needs_them() {
     let kits = [1, 2, 3, 4].map(|n| rig.layout.kit(digest(n).as_str()));
     let programs = ["aa", "bb", "cc", "dd", "ee.new-7"].map(|it| rig.layout.programs().join(it));
     kits.iter().chain(&programs).for_each(|folder| fs::create_dir_all(folder).unwrap());
-    // Without a link nobody knows which of them is in use.
+    // Without a name for it nobody knows which of them is in use.
     programs[..3].iter().for_each(|folder| age(folder));
     rig.collect(9, Some(mark));
     assert!(programs.iter().all(|folder| folder.exists()));
     assert!(!old.exists() && fresh.exists() && !secret.exists());
-    for (link, to) in [("current", "bb"), ("previous", "cc")] {
-        stead_proc::make_link(to, &rig.layout.programs().join(link), true).unwrap();
+    for (name, to) in [("current", "bb"), ("previous", "cc")] {
+        stead_proc::set_pointer(&rig.layout.programs().join(name), to).unwrap();
     }
     age(&kits[0]);
     age(&kits[1]);

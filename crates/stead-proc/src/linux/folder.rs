@@ -112,6 +112,17 @@ pub fn replace_link(place: &Path, to: &str) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Has a name stand for the thing beside it that is called this, at once: a link, which paths may
+/// go through.
+pub fn set_pointer(place: &Path, to: &str) -> io::Result<()> {
+    replace_link(place, to).map(drop)
+}
+
+/// What a name stands for by [`set_pointer`].
+pub fn read_pointer(place: &Path) -> io::Result<PathBuf> {
+    fs::read_link(place)
+}
+
 /// Sets the mode bits of a file or folder.
 pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))

@@ -25,6 +25,7 @@ use windows_sys::Win32::System::JobObjects::{
     TerminateJobObject,
 };
 
+pub use super::ends::host_ends;
 use super::folder::one_path;
 use super::identity::KILLED;
 use super::sys::{check, made, raw, wide};
@@ -109,11 +110,6 @@ fn hash(path: &Path) -> u64 {
 /// What jobs can be asked to keep.
 pub fn keepable() -> Keepable {
     Keepable { memory: true, cpu: true, processes: true, io_weight: false }
-}
-
-/// Whether the host is about to go down: its service manager says so, not this.
-pub fn host_ends() -> bool {
-    false
 }
 
 impl Cgroup {

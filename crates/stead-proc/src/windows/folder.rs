@@ -1,7 +1,7 @@
 //! Folders with one owner, and what stands for FIFOs, links and modes.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write as _};
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::OwnedHandle;
 use std::path::{Path, PathBuf};
@@ -102,4 +102,32 @@ pub fn replace_link(place: &Path, to: &str) -> io::Result<bool> {
     std::os::windows::fs::symlink_dir(to, &temporary)?;
     fs::rename(&temporary, place)?;
     Ok(true)
+}
+
+/// The longest name that something may stand for, in bytes.
+const POINTER_LEN_MAX: u64 = 1 << 10;
+
+/// Has a name stand for the thing beside it that is called this, at once: a file that holds that
+/// name, since making links may take a right that only administrators have. Paths do not go through
+/// it.
+pub fn set_pointer(place: &Path, to: &str) -> io::Result<()> {
+    if read_pointer(place).is_ok_and(|there| there == Path::new(to)) {
+        return Ok(());
+    }
+    let temporary = place.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(to.as_bytes())?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, place)
+}
+
+/// What a name stands for by [`set_pointer`].
+pub fn read_pointer(place: &Path) -> io::Result<PathBuf> {
+    let mut name = String::new();
+    File::open(place)?.take(POINTER_LEN_MAX).read_to_string(&mut name)?;
+    match name.is_empty() {
+        false => Ok(name.into()),
+        true => Err(io::ErrorKind::InvalidData.into()),
+    }
 }

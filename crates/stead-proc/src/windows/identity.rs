@@ -210,7 +210,8 @@ impl Process {
         self.start_ticks
     }
 
-    /// Ends this very process, or has its console tell it; `false` when it is gone.
+    /// Ends this very process, asks it if it is one of ours that can be asked, or has its console
+    /// tell it; `false` when it is gone.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
         self.ask(signal).map(|how| how.is_some())
     }
@@ -228,6 +229,9 @@ impl Process {
                 Err(_) if is_signaled(raw(&self.handle)) => Ok(None),
                 ended => ended.map(|()| Some("its end".into())),
             },
+            Signal::Term if super::ends::ask_to_end(self.pid, self.start_ticks)? => {
+                Ok(Some("a request to end".into()))
+            }
             Signal::Term => {
                 // Not every system that runs programs of Windows knows both.
                 let told = tell_console(self.pid, CTRL_BREAK_EVENT).map(|()| "ctrl-break");

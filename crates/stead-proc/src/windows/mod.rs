@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod cgroup;
 pub(crate) mod crash;
 pub(crate) mod detach;
+pub(crate) mod ends;
 pub(crate) mod files;
 pub(crate) mod folder;
 pub(crate) mod hand_over;

@@ -94,8 +94,8 @@ fn fire(what: &AtomicBool) {
 pub struct Signals(&'static Event);
 
 impl Signals {
-    /// Takes over what consoles tell. Ctrl-C and Ctrl-Break are ignored: this process sends them to
-    /// others that share a console with it.
+    /// Takes over what consoles tell, and requests to end. Ctrl-C and Ctrl-Break are ignored: this
+    /// process sends them to others that share a console with it.
     pub fn take_over() -> io::Result<Self> {
         let event = match FIRED.get() {
             Some(event) => event,
@@ -106,6 +106,7 @@ impl Signals {
         };
         // SAFETY: the routine touches statics only.
         check(unsafe { SetConsoleCtrlHandler(Some(console_tells), 1) })?;
+        super::ends::tell_of_requests_to_end(|| fire(&END))?;
         Ok(Self(event))
     }
 

@@ -1,0 +1,4 @@
+//! Linux: systemd, where that has booted the host.
+
+pub(crate) mod life;
+pub(crate) mod service;
