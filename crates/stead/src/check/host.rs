@@ -98,10 +98,10 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stead_fleet::Os;
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     use std::time::Instant;
+    use stead_fleet::Os;
 
     /// Shells that are `sh` somewhere.
     const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "ash"]];
