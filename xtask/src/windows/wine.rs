@@ -64,6 +64,11 @@ impl Prefix {
         command
     }
 
+    /// Has a command of this machine find Wine and the prefix.
+    pub(super) fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        surround(command, &self.folder).env("STEAD_WINE", WINE)
+    }
+
     fn make(&self) -> Result<()> {
         say::progress("Wine makes a prefix, which takes some seconds and 700 MB");
         workspace::make(&self.folder)?;
@@ -144,6 +149,11 @@ fn remove_half_made(folder: &Path) -> Result<bool> {
 /// One of Wine's own programs, in this prefix.
 fn command(program: &str, prefix: &Path) -> Command {
     let mut command = Command::new(program);
+    surround(&mut command, prefix);
+    command
+}
+
+fn surround<'a>(command: &'a mut Command, prefix: &Path) -> &'a mut Command {
     command.env("WINEPREFIX", prefix).env("WINEDEBUG", "-all");
     command.env("WINEARCH", "win64").env("WINEDLLOVERRIDES", OVERRIDES);
     for name in SCREENS {

@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const PROGRAMS: &str = "STEAD_WINDOWS_PROGRAMS";
 const WINE: &str = "STEAD_WINE";
 
+/// So many blocks of 512 bytes are let through of a file that is cut.
+const CUT_BLOCKS: u32 = 4096;
+
 /// The root by default, in the prefix.
 const ROOT: &str = "drive_c/ProgramData/stead";
 
@@ -59,6 +62,11 @@ impl WindowsHost {
         host
     }
 
+    /// While this file is there, files that are brought by SFTP are cut.
+    pub(crate) fn cut(&self) -> PathBuf {
+        self.folder.join("cut")
+    }
+
     fn ssh(&self) -> PathBuf {
         self.folder.join("ssh")
     }
@@ -70,12 +78,15 @@ impl WindowsHost {
         format!(
             "#!/bin/sh\n\
              while :; do case $1 in\n\
-             -o) shift 2 ;; -T) shift ;; -s) subsystem=1; shift ;; --) shift; break ;; *) exit 255 ;;\n\
+             -o) shift 2 ;; -T) shift ;; -s) subsystem=1; shift ;;\n\
+             --) shift; break ;; *) exit 255 ;;\n\
              esac; done\n\
              cd {home:?} || exit 255\n\
+             [ ! -e {cut:?} ] || ulimit -f {CUT_BLOCKS}\n\
              [ -z \"$subsystem\" ] || exec /usr/lib/openssh/sftp-server -d {home:?}\n\
              exec {wine:?} {probe:?} shell \"$2\"\n",
-            home = self.home()
+            home = self.home(),
+            cut = self.cut()
         )
     }
 

@@ -118,9 +118,16 @@ fn what_cannot_be_brought_is_told_and_changes_nothing() {
     assert!(said.contains("no programs for hosts with Windows"), "{said}");
     assert!(said.contains(kit.to_str().unwrap()), "{said}");
     fs::rename(host.folder.join("elsewhere"), &kit).unwrap();
+    fs::write(host.cut(), "").unwrap();
+    let said = host.ends(4, &["deploy"]);
+    assert!(said.contains("could not be put there"), "{said}");
     // As after a transfer that went wrong: the name is that of other bytes.
     let (done, said) =
         host.on(&host.programs.join("stead.exe"), &["agent", "put", "0123456789abcdef"]);
     assert!(!done && said.contains("came damaged"), "{said}");
     assert!(!host.root().exists());
+    // What was cut is there still, and in nobody's way.
+    fs::remove_file(host.cut()).unwrap();
+    host.ends(0, &["deploy", "--bake", "0s"]);
+    takes_orders();
 }
