@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::suite::{Went, results};
+use super::suite::{Went, programs, results};
 use super::toolchain;
 use super::wine::Prefix;
 use crate::packages::{self, Package};
@@ -31,9 +31,13 @@ pub(super) fn run(prefix: &Prefix) -> Result<()> {
     let kit = ["build", "--quiet", "-p", "stead", "-p", "stead-keeper", "-p", "stead-front"];
     process::run(&mut workspace::cargo(&kit)?)?;
     let (package, test) = TEST;
-    let mut command = workspace::cargo(&["test", "--quiet", "-p", package, "--test", test])?;
-    command.args(["--", "--format=pretty", "--test-threads=1"]);
-    prefix.surround(&mut command).env("STEAD_WINDOWS_PROGRAMS", toolchain::binaries(false)?);
+    let mut build = workspace::cargo(&["test", "--quiet", "--no-run", "-p", package])?;
+    let programs = programs(build.args(["--test", test]))?;
+    let [program] = programs.as_slice() else { bail!("`{test}` is one program") };
+    let mut command = prefix.beside(program);
+    command.args(["--format=pretty", "--test-threads=1"]);
+    command.current_dir(workspace::root().join("crates").join(package));
+    command.env("STEAD_WINDOWS_PROGRAMS", toolchain::binaries(false)?);
     let all = results(&mut command, test)?;
     let well = all.values().filter(|went| **went == Went::Well).count();
     if well < all.len() {

@@ -104,7 +104,7 @@ fn under_wine() -> Result<Results> {
 }
 
 /// Builds tests and says where they are.
-fn programs(build: &mut Command) -> Result<Vec<PathBuf>> {
+pub(super) fn programs(build: &mut Command) -> Result<Vec<PathBuf>> {
     let lines = process::output(build.arg("--message-format=json").stderr(Stdio::inherit()))?;
     let messages = lines.split(|byte| *byte == b'\n');
     let built = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
