@@ -1,0 +1,5 @@
+//! Windows: its service manager and its log of events.
+
+pub(crate) mod events;
+pub(crate) mod life;
+pub(crate) mod service;
