@@ -56,8 +56,8 @@ impl Told {
 
     /// That it goes on; `None` where nothing does, or not for ever.
     fn next(self) -> Option<Self> {
-        let is_late = self.state == ServiceState::StartPending
-            && self.checkpoint >= START_CHECKPOINTS_MAX;
+        let is_late =
+            self.state == ServiceState::StartPending && self.checkpoint >= START_CHECKPOINTS_MAX;
         let goes_on = self.is_pending() && !is_late;
         goes_on.then(|| Self { checkpoint: self.checkpoint.saturating_add(1), ..self })
     }
