@@ -96,6 +96,10 @@ fn of_the_fleet() -> Vec<Failure> {
             os: stead_fleet::Os::Windows,
             looked_at: "/opt/stead/kits/windows-x86_64".into(),
         },
+        FleetFailure::Pack {
+            path: "dist/orders-linux-0123456789ab".into(),
+            source: io::Error::from(ErrorKind::StorageFull),
+        },
         FleetFailure::OnHost { host: "h1".into(), source: Box::new(gate().into()) },
         FleetFailure::Refused {
             why: stead_core::rollout::HostRefusal::Busy {
