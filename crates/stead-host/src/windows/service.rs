@@ -17,8 +17,9 @@ use windows_service::service::{
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_INVALID_LEVEL, ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_CANNOT_ACCEPT_CTRL,
-    ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_MARKED_FOR_DELETE, ERROR_SERVICE_NOT_ACTIVE,
+    ERROR_ACCESS_DENIED, ERROR_INVALID_LEVEL, ERROR_SERVICE_ALREADY_RUNNING,
+    ERROR_SERVICE_CANNOT_ACCEPT_CTRL, ERROR_SERVICE_DOES_NOT_EXIST,
+    ERROR_SERVICE_MARKED_FOR_DELETE, ERROR_SERVICE_NOT_ACTIVE,
 };
 
 use super::events;
@@ -66,10 +67,7 @@ pub struct AgentService {
 
 /// What the system said, without what the crate says around it.
 pub(super) fn io_error(error: windows_service::Error) -> io::Error {
-    match error {
-        windows_service::Error::Winapi(error) => error,
-        other => io::Error::other(other),
-    }
+    if let windows_service::Error::Winapi(error) = error { error } else { io::Error::other(error) }
 }
 
 fn is(error: &windows_service::Error, code: u32) -> bool {
@@ -126,11 +124,7 @@ impl AgentService {
 
     /// Has it start this program, from its next start on. It runs on as it does. Says which settings
     /// the system does not know: they are left out.
-    pub fn put(
-        &self,
-        program: &Path,
-        _current: &Path,
-    ) -> Result<Vec<&'static str>, ServiceError> {
+    pub fn put(&self, program: &Path, _current: &Path) -> Result<Vec<&'static str>, ServiceError> {
         let source = events::register(&self.name);
         source.map_err(|error| self.failed_by("install the source of events of", error))?;
         let put = self.put_program(program).and_then(|service| put_settings(&service));
@@ -146,9 +140,7 @@ impl AgentService {
                 service.change_config(&info)?;
                 service
             }
-            None => {
-                manager(ServiceManagerAccess::CREATE_SERVICE)?.create_service(&info, access)?
-            }
+            None => manager(ServiceManagerAccess::CREATE_SERVICE)?.create_service(&info, access)?,
         };
         Ok(service)
     }
@@ -298,9 +290,10 @@ impl AgentService {
                 Err(error) => return Err(self.failed("stop", error)),
             }
         }
-        match self.settle(&service, "stop")?.current_state {
-            ServiceState::Stopped => Ok(()),
-            state => Err(self.failed_by("stop", format!("it is {state:?} again and again"))),
+        let state = self.settle(&service, "stop")?.current_state;
+        match state == ServiceState::Stopped {
+            true => Ok(()),
+            false => Err(self.failed_by("stop", format!("it is {state:?} again and again"))),
         }
     }
 
