@@ -90,7 +90,7 @@ fn the_same_release_is_the_same_zip_file() {
     program.read_to_string(&mut text).unwrap();
     assert_eq!(text, "#!/bin/sh\n");
     fs::write(folder.join("web"), "#!/bin/sh\n").unwrap();
-    assert_eq!(made(&folder, &["--zip", "--host", "vm1"]), [first.clone()]);
+    assert_eq!(made(&folder, &["--zip", "--host", "vm1"]), std::slice::from_ref(&first));
     assert_eq!(fs::read(first).unwrap(), bytes);
     fs::remove_dir_all(folder).unwrap();
 }

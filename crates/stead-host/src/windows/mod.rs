@@ -3,3 +3,4 @@
 pub(crate) mod events;
 pub(crate) mod life;
 pub(crate) mod service;
+pub(crate) mod trusted;
