@@ -88,6 +88,21 @@ impl Memory {
         *self == Self::default()
     }
 
+    /// What a service has.
+    pub fn of(&self, service: &ServiceName) -> &Registry {
+        static NONE: Registry = Registry(BTreeMap::new());
+        self.services.get(service).unwrap_or(&NONE)
+    }
+
+    /// Takes note of what a service is to have.
+    pub fn have(&mut self, service: &ServiceName, registry: &Registry) {
+        if registry.is_empty() {
+            self.services.remove(service);
+        } else {
+            self.services.insert(service.clone(), registry.clone());
+        }
+    }
+
     /// Each key to look at, with the values to look at in it.
     pub fn places(&self) -> BTreeMap<KeyPath, BTreeSet<ValueName>> {
         let mut places: BTreeMap<KeyPath, BTreeSet<ValueName>> = BTreeMap::new();
