@@ -9,7 +9,7 @@ use stead_core::names::ServiceName;
 use stead_core::plan::Plan;
 use stead_core::registry::memory::{Decision, Memory};
 use stead_core::registry::{Registry, contradiction};
-use stead_host::registry::{HAS_REGISTRY, carry_out, look};
+use stead_host::registry::{HAS_REGISTRY, carry_out, flush, look};
 use stead_wire::api::Refusal;
 use stead_wire::file;
 
@@ -150,6 +150,7 @@ impl Keys<'_> {
             carry_out(change).map_err(RegistryError::Change)?;
             self.crash.at(CrashPoint::AmidRegistryChange);
         }
+        flush(&changes).map_err(RegistryError::Change)?;
         if last != first {
             self.remember(&last)?;
         }

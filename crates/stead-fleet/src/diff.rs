@@ -370,9 +370,7 @@ mod tests {
     #[test]
     fn a_value_of_the_registry_is_told_by_its_key() {
         let spec = |body: &str| {
-            let text = format!(
-                "[service.a]\nrun = [\"C:/a.exe\"]\n[service.a.windows]\nrun = [\"C:/a.exe\"]\n{body}"
-            );
+            let text = format!("[service.a]\nrun = [\"C:/a.exe\"]\n[service.a.windows]\n{body}");
             let fleet = Fleet::parse_on(Os::Windows, text.as_bytes());
             let fleet = fleet.unwrap_or_else(|bad| panic!("{}", bad.render("", &text, false)));
             let local = fleet.local_host().unwrap();
@@ -380,8 +378,8 @@ mod tests {
             plan.instances.into_values().next().unwrap()
         };
         let old = spec(
-            "[service.a.windows.registry.'HKLM\\SOFTWARE\\Shop']\nN = 1\nList = ['a']\nApiKey = 'x'\n\
-             Gone = ''\nSame = true",
+            "[service.a.windows.registry.'HKLM\\SOFTWARE\\Shop']\n\
+             N = 1\nList = ['a']\nApiKey = 'x'\nGone = ''\nSame = true",
         );
         let new = spec(
             "event_source = 'Shop'\n[service.a.windows.registry.'hklm\\SOFTWARE\\Shop']\n\

@@ -72,6 +72,18 @@ pub enum Change {
     DeleteEmptyKey(KeyPath),
 }
 
+impl Change {
+    /// The key that it is about.
+    pub fn key(&self) -> &KeyPath {
+        match self {
+            Self::MakeKey(key)
+            | Self::Set(key, _, _)
+            | Self::Delete(key, _)
+            | Self::DeleteEmptyKey(key) => key,
+        }
+    }
+}
+
 /// What to do, in this order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decision {

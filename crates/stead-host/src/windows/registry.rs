@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "keys are known by raw handles")]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ptr;
 
@@ -13,7 +14,8 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::System::Registry::{
     HKEY, HKEY_CURRENT_USER, HKEY_LOCAL_MACHINE, KEY_QUERY_VALUE, KEY_SET_VALUE, KEY_WOW64_64KEY,
     REG_OPTION_NON_VOLATILE, REG_SAM_FLAGS, RegCloseKey, RegCreateKeyExW, RegDeleteKeyExW,
-    RegDeleteValueW, RegOpenKeyExW, RegQueryInfoKeyW, RegQueryValueExW, RegSetValueExW,
+    RegDeleteValueW, RegFlushKey, RegOpenKeyExW, RegQueryInfoKeyW, RegQueryValueExW,
+    RegSetValueExW,
 };
 
 /// Whether this system has a registry.
@@ -27,8 +29,15 @@ const VALUE_LEN_MAX: usize = 1 << 20;
 pub fn look(memory: &Memory) -> io::Result<There> {
     let mut there = There::default();
     for (path, names) in memory.places() {
-        let Some(key) = open(&path, KEY_QUERY_VALUE).map_err(|error| at(&path, &error))? else {
-            continue;
+        let key = match open(&path, KEY_QUERY_VALUE) {
+            Ok(Some(key)) => key,
+            Ok(None) => continue,
+            // What may not be looked at is there; nothing in it is asked for.
+            Err(error) if names.is_empty() && error.kind() == io::ErrorKind::PermissionDenied => {
+                there.add_key(&path);
+                continue;
+            }
+            Err(error) => return Err(at(&path, &error)),
         };
         there.add_key(&path);
         for name in names {
@@ -42,13 +51,27 @@ pub fn look(memory: &Memory) -> io::Result<There> {
 
 /// Does one thing. An error names the key.
 pub fn carry_out(change: &Change) -> io::Result<()> {
-    let (path, done) = match change {
-        Change::MakeKey(path) => (path, create(path).map(drop)),
-        Change::Set(path, name, value) => (path, set(path, name, value)),
-        Change::Delete(path, name) => (path, delete(path, name)),
-        Change::DeleteEmptyKey(path) => (path, delete_empty(path)),
+    let done = match change {
+        Change::MakeKey(path) => create(path).map(drop),
+        Change::Set(path, name, value) => set(path, name, value),
+        Change::Delete(path, name) => delete(path, name),
+        Change::DeleteEmptyKey(path) => delete_empty(path),
     };
-    done.map_err(|error| at(path, &error))
+    done.map_err(|error| at(change.key(), &error))
+}
+
+/// Has all that was changed be on the disk, as what is remembered of it is.
+pub fn flush(changes: &[Change]) -> io::Result<()> {
+    let outermost = |change: &Change| change.key().with_outer().next();
+    let outermost: BTreeSet<KeyPath> = changes.iter().filter_map(outermost).collect();
+    for path in outermost {
+        let Some(key) = open(&path, KEY_QUERY_VALUE).map_err(|error| at(&path, &error))? else {
+            continue;
+        };
+        // SAFETY: the key is open.
+        check(unsafe { RegFlushKey(key.0) }).map_err(|error| at(&path, &error))?;
+    }
+    Ok(())
 }
 
 fn at(path: &KeyPath, error: &io::Error) -> io::Error {

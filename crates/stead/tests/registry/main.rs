@@ -178,6 +178,22 @@ fn an_event_source_is_known_for_as_long_as_the_service_is_there() {
 }
 
 #[test]
+fn a_key_of_the_agents_own_account_is_there_for_as_long() {
+    let keys = Keys::new("account");
+    let key = format!("HKCU\\Software\\Stead test {}", std::process::id());
+    assert!(!keys.has_key(&key));
+    // By another spelling of the same key.
+    let written = key.replace("HKCU", "hkey_current_user").to_lowercase();
+    let windows = format!("[service.web.windows.registry.'{written}']\n\"\" = 'unnamed'\n");
+    keys.write(&["sleep"], &windows);
+    keys.place.done(&["up", "--detach"]);
+    let told = reg(&["query", &key, "/ve"]);
+    assert!(String::from_utf8_lossy(&told.stdout).contains("unnamed"), "{told:?}");
+    keys.place.done(&["down"]);
+    assert!(!keys.has_key(&key));
+}
+
+#[test]
 fn what_somebody_else_changed_is_put_back_with_the_rest_and_what_is_theirs_stays() {
     let keys = Keys::new("drift");
     keys.write(&["sleep"], &keys.with(VALUES, "ours"));
