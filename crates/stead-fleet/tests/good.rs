@@ -105,7 +105,7 @@ fn a_migration_leaves_the_registry_to_its_service() {
     assert!(migration.spec.whole_registry().is_empty());
     // Control: the service itself has all of that.
     let plan = plan(&fleet, "w");
-    assert_eq!(self::spec(&plan, "web.0").whole_registry().values().count(), 3);
+    assert_eq!(spec(&plan, "web.0").whole_registry().values().count(), 3);
 }
 
 #[test]
