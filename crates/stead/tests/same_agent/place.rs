@@ -91,7 +91,7 @@ impl Place {
     }
 
     /// Has a command find this fleet.
-    fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.current_dir(&self.folder).env("STEAD_ROOT", self.root());
         command.env("STEAD_KEEPER_BIN", beside("STEAD_KEEPER_BIN", "stead-keeper"));
         command.stdin(Stdio::null())
