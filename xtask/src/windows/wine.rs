@@ -86,9 +86,10 @@ impl Prefix {
     }
 
     /// Starts the services of Windows. They keep the streams of the program that starts them:
-    /// whoever reads those of a later program would wait for the end of the services.
+    /// whoever reads those of a later program would wait for the end of the services. To be told to
+    /// begin, which it does by itself, would make a second service manager beside the first.
     fn boot(&self) -> Result<()> {
-        process::run(silent(command(WINE, &self.folder).args(["wineboot", "--init"])))
+        process::run(silent(command(WINE, &self.folder).arg("wineboot")))
     }
 
     /// Ends all programs of this prefix, and its server. Those of others go on.
