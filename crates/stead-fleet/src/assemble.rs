@@ -13,6 +13,7 @@ use crate::leaf::EnvName;
 use crate::problem::{Problem, Problems, quoted};
 use crate::raw::{RawFleet, RawHost, RawRollout, RawSecret, RawService};
 use crate::read::{At, Entry, Field, Named, Node, Read, Reader};
+use crate::registry;
 use crate::secret::{self, EnvValue, SecretSource};
 use crate::service;
 use crate::sign::Password;
@@ -84,6 +85,7 @@ fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> 
     across::ports(&written, reader);
     across::brought_along(&written, reader);
     across::instances(&written, reader);
+    registry::contradictions(&written, &hosts, reader);
     let secrets = secrets(&raw.secret, &written, reader);
     let services: Vec<Option<Service>> = written
         .into_iter()
@@ -119,7 +121,8 @@ fn secrets(
     };
     let secrets = known.iter().take(SECRETS_MAX).filter_map(source).collect();
     for service in written {
-        let variants = [service.raw.linux.value(), service.raw.windows.value()];
+        let variants =
+            [service.raw.linux.value(), service.raw.windows.value().map(|own| &own.variant)];
         let envs = variants.into_iter().flatten().map(|own| &own.env).chain([&service.raw.env]);
         let entries = envs.filter_map(Field::value).flat_map(|Named(entries)| entries);
         let variable = |entry: &'_ Entry<EnvName, EnvValue>| -> Option<(EnvName, EnvValue)> {
@@ -218,8 +221,24 @@ fn host(entry: &Entry<HostName, RawHost>, here: Os, reader: &mut Reader<'_>) -> 
         let try_this = format!("`os = \"{}\"`, or the address of the other machine", here.as_str());
         reader.push(Problem::new(said.span.clone(), what, because, try_this));
     }
-    let root = raw.and_then(|raw| raw.root.value()).map(|root| root.0.clone());
-    let sudo = raw.and_then(|raw| raw.sudo.value()).copied().unwrap_or(false);
+    let root = raw.and_then(|raw| raw.root.at());
+    if let Some((root, because)) = root.and_then(|root| Some((root, root.value.unfit(os)?))) {
+        let what = format!("host `{name}` cannot have this root");
+        let example = match os {
+            Os::Linux => "`root = \"/srv/stead\"`",
+            Os::Windows => r"`root = 'D:\stead'`",
+        };
+        reader.push(Problem::new(root.span.clone(), what, because, example));
+    }
+    let root = root.map(|root| root.value.0.clone());
+    let sudo = raw.and_then(|raw| raw.sudo.at());
+    if let Some(said) = sudo.filter(|said| said.value && os == Os::Windows) {
+        let what = format!("host `{name}` runs Windows, which has no `sudo`");
+        let because = "whoever logs in there has the rights of an administrator, or has not";
+        let try_this = "the `address` of an administrator";
+        reader.push(Problem::new(said.span.clone(), what, because, try_this));
+    }
+    let sudo = sudo.is_some_and(|said| said.value);
     Host { name, address, os, root, sudo }
 }
 

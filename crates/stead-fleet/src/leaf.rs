@@ -276,20 +276,42 @@ impl FromText for Account {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HostRoot(pub String);
 
+/// Whether a path begins with a drive of Windows.
+fn on_drive(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    matches!(bytes, [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic())
+}
+
+impl HostRoot {
+    /// Why a host with this system cannot have it, if so: a line for cmd has no way to quote that
+    /// PowerShell would leave alone.
+    pub(crate) fn unfit(&self, os: Os) -> Option<&'static str> {
+        let is_plain = |c: char| c.is_alphanumeric() || "\\/:._-".contains(c);
+        match (os, on_drive(&self.0)) {
+            (Os::Linux, true) => Some("there are no drives on Linux"),
+            (Os::Windows, false) => Some("a folder of Windows begins with a drive"),
+            (Os::Windows, true) if !self.0.chars().all(is_plain) => {
+                Some("on Windows it has letters, digits, `.`, `_` and `-` only")
+            }
+            (Os::Linux, false) | (Os::Windows, true) => None,
+        }
+    }
+}
+
 impl FromText for HostRoot {
-    const WANTED: &'static str = "a folder, from `/` on";
+    const WANTED: &'static str = "a folder, from `/` or a drive on";
     const EXAMPLE: &'static str = "/srv/stead";
 
     fn from_text(text: &str) -> Result<Self, Bad> {
         let is_plain = |part: &str| !matches!(part, "." | "..");
-        if !text.starts_with('/') {
+        if !text.starts_with('/') && !on_drive(text) {
             let meant = (!text.is_empty()).then(|| format!("/{}", text.trim_start_matches("./")));
             return Err(Bad::new(
                 "where a relative folder is on another host, nobody knows",
                 meant,
             ));
         }
-        if !text.split('/').all(is_plain) || text.contains(char::is_control) {
+        if !text.split(['/', '\\']).all(is_plain) || text.contains(char::is_control) {
             return Err(Bad::new("it must name the folder itself, without `..`", None));
         }
         Ok(Self(text.into()))

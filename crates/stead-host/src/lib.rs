@@ -14,4 +14,5 @@ mod imp;
 
 pub use error::{Fault, ServiceError};
 pub use imp::life::be_service;
+pub use imp::registry;
 pub use imp::service::AgentService;

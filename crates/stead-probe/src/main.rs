@@ -28,10 +28,12 @@ const USAGE: &str = "usage: stead-probe WHAT [ARGS]
   spin MS                say what share of a core this one got in so long, then sleep
   deaf                   do not end when asked to
   say FILE [ARGS]..      write to FILE, a line each: the directory, `GREETING`, and the arguments
+  user FILE              write to FILE what the system calls the user, then sleep
   orphans FILE N         append `pid` to FILE; start a process that starts one with N - 1 and ends
   chain N TOKEN          start a process that does the same with N - 1, then sleep
   serve [OPTION=VALUE]..  answer HTTP; see serve.rs
   hostile TRY..          try what no service should be able to do; see os/hostile.rs
+  shell LINE             run a line as an SSH server has it run by a login shell
   load OPTION=VALUE..     ask at a fixed rate until standard input ends; see load.rs
   sleep                  sleep";
 
@@ -58,11 +60,18 @@ fn main() -> ExitCode {
         ["start-many", count] if number(count).is_some() => start_many(number(count)),
         ["spin", millis] if number(millis).is_some() => spin(number(millis)),
         ["say", file, ref rest @ ..] => say(file, rest),
+        ["user", file] => {
+            os::user().and_then(|name| std::fs::write(file, name)).and_then(|()| sleep())
+        }
         ["orphans", file, left] if number(left).is_some() => orphans(file, number(left)),
         ["start", ref rest @ ..] => start(rest),
         ["serve", ref options @ ..] => serve::serve(options),
         ["hostile", ref tries @ ..] => os::hostile::try_all(tries),
         ["load", ref options @ ..] => load::load(options),
+        ["shell", line] => {
+            let code = os::shell(line).status().ok().and_then(|status| status.code());
+            return ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+        }
         ["sleep"] => sleep(),
         _ => {
             let _ = writeln!(io::stderr(), "{USAGE}");

@@ -58,7 +58,7 @@ pub use imp::poll::{Signals, Wakeup, Watched, boot_ms, random, wait};
 pub use imp::reaper::{any_child, become_subreaper, outlive_services, reap_all};
 pub use imp::sandbox::{Sandbox, SandboxError};
 pub use imp::sockets::{
-    HAS_FRONT, NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, session,
+    NamedSocket, NotifySocket, SOCKETS_MAX, carried_sockets, open_listener, session,
 };
 pub use imp::spawn::{ExecProgress, Held, find_program, spawn, spawn_call};
 pub use imp::stream::Pipe;

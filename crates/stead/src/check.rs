@@ -19,7 +19,6 @@ use crate::args::CheckArgs;
 use crate::failure::{ByHost, Failure, FleetFailure};
 use crate::fleet_file::{FleetFile, LocalFleet};
 use crate::hosts;
-use crate::kit::Kit;
 use crate::reach::Way;
 use crate::render;
 use crate::screen::show_controls;
@@ -57,10 +56,11 @@ pub(crate) async fn check(ctx: &mut Context, args: CheckArgs) -> Result<(), Fail
     let file = FleetFile::open(&args.file, &args.tier, ctx.screen.paint_notes)?;
     let file = file.narrowed(&args.scope)?;
     file.check_files(Stage::NotBuilt)?;
-    let kit = Kit::own()?;
+    let kits = hosts::kits(&file)?;
     let (mut asked, mut looked) = (Vec::new(), needs::Looked::new());
     for host in hosts::used(&file) {
-        let (host, way) = (host.name().clone(), hosts::way(host)?);
+        let kit = Arc::clone(&kits[&host.os()]);
+        let (host, way) = (host.name().clone(), hosts::way(host));
         let local = LocalFleet { file: &file, host: host.clone() };
         let needs = Arc::new(needs::of(&local, &kit, &mut looked).await?);
         asked.push(Asked { host, way, needs });
@@ -189,7 +189,7 @@ mod tests {
     use crate::args::ColorChoice;
     use crate::screen::Screen;
     use stead_core::plan::Plan;
-    use stead_fleet::Address;
+    use stead_fleet::{Address, Os};
 
     #[tokio::test]
     async fn only_root_mends_and_what_needs_no_mend_is_left_alone() {
@@ -203,7 +203,7 @@ mod tests {
             programs: Vec::new(),
             signatures: Vec::new(),
         };
-        let way = Way { address: Address::Local, root: None, sudo: false };
+        let way = Way { address: Address::Local, os: Os::here(), root: None, sudo: false };
         let asked = [Asked { host: host.clone(), way, needs: Arc::new(needs) }];
         let mut ctx = Context { root: None, screen: Screen::new(ColorChoice::Never) };
         for (uid, somaxconn, refused_n) in [(1000, 128, 1), (1000, 4096, 0), (0, 4096, 0)] {

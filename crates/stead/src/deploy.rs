@@ -39,7 +39,6 @@ use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::{FleetFile, LocalFleet, Parts};
 use crate::hosts;
 use crate::interrupts::Interrupts;
-use crate::kit::Kit;
 use crate::secrets::Secrets;
 
 use host::{Host, Lost};
@@ -86,7 +85,7 @@ async fn anew(
     let outbox = Arc::new(Outbox::of_this_user());
     Arc::clone(&outbox).begin(file.fleet.name(), &parts);
     for (fleet, host) in fleets.iter().zip(all_with(file, crash, &outbox)?) {
-        let own = fleet.parts().map(|(service, _, part)| (service.name().clone(), part));
+        let own = fleet.parts().map(|(service, _, part)| fleet.key(service, part));
         let own: Vec<_> = own.collect();
         let digests = own.iter().map(|key| (key.clone(), parts[key].digest().clone()));
         let digests = digests.collect();
@@ -142,9 +141,9 @@ fn all_with(
     crash: &Arc<Crash>,
     outbox: &Arc<Outbox>,
 ) -> Result<Vec<Host>, Failure> {
-    let kit = Arc::new(Kit::own()?);
+    let kits = hosts::kits(file)?;
     let host = |host: &stead_fleet::Host| {
-        let (way, kit, outbox) = (hosts::way(host)?, Arc::clone(&kit), Arc::clone(outbox));
+        let (way, kit, outbox) = (hosts::way(host), kits[&host.os()].clone(), Arc::clone(outbox));
         let name = host.name().clone();
         let rank = file.fleet.rank(&name);
         Ok(Host::new(name, way, kit, outbox, Arc::clone(crash)).ranked(rank))
@@ -152,9 +151,11 @@ fn all_with(
     hosts::used(file).map(host).collect()
 }
 
-/// Builds, reads and signs what is shipped. All hosts are of one system, so every part is made
-/// once.
-async fn build(ctx: &mut Context, fleets: &[LocalFleet<'_>]) -> Result<Arc<Parts>, Failure> {
+/// Builds, reads and signs what is shipped, every part once for each system of hosts.
+pub(crate) async fn build(
+    ctx: &mut Context,
+    fleets: &[LocalFleet<'_>],
+) -> Result<Arc<Parts>, Failure> {
     let mut parts = Parts::new();
     let mut built = Default::default();
     for fleet in fleets {
@@ -165,8 +166,7 @@ async fn build(ctx: &mut Context, fleets: &[LocalFleet<'_>]) -> Result<Arc<Parts
     }
     for fleet in fleets {
         for (service, program, part) in fleet.parts() {
-            let key = (service.name().clone(), part);
-            if let Entry::Vacant(entry) = parts.entry(key) {
+            if let Entry::Vacant(entry) = parts.entry(fleet.key(service, part)) {
                 entry.insert(fleet.make_part(&mut ctx.screen, service, program, part).await?);
             }
         }

@@ -10,7 +10,7 @@ use stead_core::names::{HostName, ServiceName, TierName};
 use stead_core::plan::{Digest, Plan};
 use stead_core::reconcile::FieldChange;
 use stead_fleet::{
-    Address, FILE_BYTES_MAX, Fleet, Layers, Migration, Packed, Problems, Program, ReleaseFile,
+    Address, FILE_BYTES_MAX, Fleet, Layers, Migration, Os, Packed, Problems, Program, ReleaseFile,
     Service, Sign, Stage,
 };
 use tokio::process::Command;
@@ -56,11 +56,19 @@ pub(crate) enum Part {
     Files,
 }
 
-/// What was read of each service.
-pub(crate) type Parts = BTreeMap<(ServiceName, Part), Release>;
+/// A part of a service as it is on hosts of one system.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct PartKey {
+    pub(crate) service: ServiceName,
+    pub(crate) os: Os,
+    pub(crate) part: Part,
+}
 
-/// The names of it.
-pub(crate) type Digests = BTreeMap<(ServiceName, Part), Digest>;
+/// What was read of each service.
+pub(crate) type Parts = BTreeMap<PartKey, Release>;
+
+/// The names of what one host gets.
+pub(crate) type Digests = BTreeMap<PartKey, Digest>;
 
 impl Part {
     const ALL: [Self; 2] = [Self::Config, Self::Files];
@@ -239,6 +247,12 @@ impl<'a> LocalFleet<'a> {
         self.file.fleet.services_on(&self.host)
     }
 
+    /// What a part of a service is found by, as it is here.
+    pub(crate) fn key(&self, service: &Service, part: Part) -> PartKey {
+        let os = self.file.fleet.host(&self.host).expect("it is a host of this fleet").os();
+        PartKey { service: service.name().clone(), os, part }
+    }
+
     /// Runs every build once, in the folder of the fleet file; what they say is shown.
     pub(crate) async fn build(&self, screen: &mut Screen) -> Result<(), Failure> {
         self.build_new(screen, &mut BTreeSet::new()).await
@@ -279,7 +293,7 @@ impl<'a> LocalFleet<'a> {
         let mut parts = Parts::new();
         for (service, program, part) in self.parts() {
             let made = self.make_part(screen, service, program, part).await?;
-            parts.insert((service.name().clone(), part), made);
+            parts.insert(self.key(service, part), made);
         }
         Ok(parts)
     }
@@ -322,7 +336,7 @@ impl<'a> LocalFleet<'a> {
         root: &Path,
     ) -> Result<Vec<(&'p ServiceName, Part, &'p Release)>, Failure> {
         let mut packed = Vec::new();
-        for ((name, part), release) in parts {
+        for (PartKey { service: name, part, .. }, release) in parts {
             let folder = part.folder(root).map_err(|source| {
                 let root = root.into();
                 Failure::Root { root, source }
@@ -377,8 +391,8 @@ impl<'a> LocalFleet<'a> {
 /// The names of what was packed, by service.
 fn packed(digests: &Digests) -> BTreeMap<ServiceName, Packed> {
     let mut packed: BTreeMap<ServiceName, Packed> = BTreeMap::new();
-    for ((name, part), digest) in digests {
-        let packed = packed.entry(name.clone()).or_default();
+    for (PartKey { service, part, .. }, digest) in digests {
+        let packed = packed.entry(service.clone()).or_default();
         *part.of(packed) = Some(digest.clone());
     }
     packed

@@ -1,6 +1,6 @@
 //! The hosts of a fleet, each with the way to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use stead_fleet::{Address, Host, Os};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::failure::{Failure, FleetFailure};
+use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::kit::Kit;
 use crate::reach::{Purpose, ReachError, Reached, Way, reach};
@@ -22,20 +22,24 @@ pub(crate) fn used(file: &FleetFile) -> impl Iterator<Item = &Host> {
     file.fleet.hosts().filter(|host| file.fleet.services_on(host.name()).next().is_some())
 }
 
-/// How a host is reached; refused if nothing of ours runs there.
-pub(crate) fn way(host: &Host) -> Result<Way, Failure> {
-    if host.os() == Os::Windows {
-        return Err(FleetFailure::Windows { host: host.name().to_string() }.into());
-    }
+/// The programs for the hosts of a fleet, by their systems.
+pub(crate) fn kits(file: &FleetFile) -> Result<BTreeMap<Os, Arc<Kit>>, Failure> {
+    let systems: BTreeSet<Os> = used(file).map(Host::os).collect();
+    systems.into_iter().map(|os| Ok((os, Arc::new(Kit::of(os)?)))).collect()
+}
+
+/// How a host is reached.
+pub(crate) fn way(host: &Host) -> Way {
     let own_root = || match host.address() {
         Address::Local => crate::root::find(None).ok(),
         Address::Ssh(_) => None,
     };
-    Ok(Way {
+    Way {
         address: host.address().clone(),
+        os: host.os(),
         root: host.root().map(PathBuf::from).or_else(own_root),
         sudo: host.sudo(),
-    })
+    }
 }
 
 /// At most so many of these at the same time.
@@ -47,11 +51,11 @@ pub(crate) fn permits() -> Arc<Semaphore> {
 pub(crate) async fn look(
     file: &FleetFile,
 ) -> Result<BTreeMap<HostName, Result<Reached, ReachError>>, Failure> {
-    let (kit, permits) = (Arc::new(Kit::own()?), permits());
+    let (kits, permits) = (kits(file)?, permits());
     let mut reaching = JoinSet::new();
     for host in used(file) {
-        let (name, way) = (host.name().clone(), way(host)?);
-        let (kit, permits) = (Arc::clone(&kit), Arc::clone(&permits));
+        let (name, way) = (host.name().clone(), way(host));
+        let (kit, permits) = (Arc::clone(&kits[&host.os()]), Arc::clone(&permits));
         reaching.spawn(async move {
             let _permit = permits.acquire().await;
             (name, reach(&way, Purpose::Look, &kit).await)

@@ -1,22 +1,30 @@
 //! The kit of a host: stead's own programs, under the digest of all of them, so that an agent can
 //! be replaced by another one and the one before be had again.
 
-use std::env::consts::EXE_SUFFIX;
+use std::env::consts::ARCH;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use stead_fleet::Os;
+use stead_release::lock::Putting;
+
 use crate::agent;
-use crate::failure::Failure;
+use crate::failure::{Failure, FleetFailure};
+use crate::root;
 
-/// Programs that belong together, without what their files' names end with here.
-const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-front"];
-
-/// The files of these programs that there are for this system.
-fn files() -> impl Iterator<Item = String> {
-    let there = PROGRAMS.len() - usize::from(!stead_proc::HAS_FRONT);
-    PROGRAMS.into_iter().take(there).map(|name| format!("{name}{EXE_SUFFIX}"))
+/// The files of programs that belong together, the first of which is `stead` itself.
+fn files(os: Os) -> &'static [&'static str] {
+    match os {
+        Os::Linux => &["stead", "stead-keeper", "stead-front"],
+        // There is no front for it yet.
+        Os::Windows => &["stead.exe", "stead-keeper.exe"],
+    }
 }
+
+/// The folder beside this very program that has kits for other systems, each in a folder of its
+/// own; and the variable that names another.
+const KITS: (&str, &str) = ("kits", "STEAD_KITS");
 
 /// So much of the digest names a kit.
 const DIGEST_LEN: usize = 16;
@@ -24,7 +32,8 @@ const DIGEST_LEN: usize = 16;
 /// The programs themselves.
 pub(crate) struct Kit {
     digest: String,
-    /// In the order of [`PROGRAMS`].
+    paths: Vec<PathBuf>,
+    /// In the order of [`files`].
     programs: Vec<Vec<u8>>,
 }
 
@@ -34,31 +43,53 @@ impl Kit {
         let at = |error: io::Error| failed("read the programs of stead", error);
         let own = std::env::current_exe().map_err(at)?;
         let keeper = agent::keeper_program()?;
-        Self::read(&own, &keeper)
+        let beside = files(Os::here())[1..].iter().map(|name| keeper.with_file_name(name));
+        Self::read([own].into_iter().chain(beside).collect())
     }
 
-    fn read(own: &Path, keeper: &Path) -> Result<Self, Failure> {
+    /// The programs for hosts of a system, on machines like this one.
+    pub(crate) fn of(os: Os) -> Result<Self, Failure> {
+        if os == Os::here() {
+            return Self::own();
+        }
+        let (name, variable) = KITS;
+        let told = std::env::var_os(variable).filter(|path| !path.is_empty());
+        let beside = || Some(std::env::current_exe().ok()?.with_file_name(name));
+        let kits = told.map(PathBuf::from).or_else(beside).unwrap_or_else(|| name.into());
+        let folder = kits.join(format!("{}-{ARCH}", os.as_str()));
+        let paths: Vec<_> = files(os).iter().map(|name| folder.join(name)).collect();
+        match paths.iter().all(|path| path.is_file()) {
+            true => Self::read(paths),
+            false => Err(FleetFailure::NoKit { os, looked_at: folder }.into()),
+        }
+    }
+
+    fn read(paths: Vec<PathBuf>) -> Result<Self, Failure> {
         let (mut digest, mut programs) = (blake3::Hasher::new(), Vec::new());
-        for (n, name) in files().enumerate() {
-            let from = if n == 0 { own.into() } else { keeper.with_file_name(name) };
-            let bytes = fs::read(&from).map_err(|error| {
-                let why = format!("`{}`: {error}", from.display());
+        for path in &paths {
+            let bytes = fs::read(path).map_err(|error| {
+                let why = format!("`{}`: {error}", path.display());
                 failed("read the programs of stead", why)
             })?;
             digest.update(&bytes);
             programs.push(bytes);
         }
         let digest = digest.finalize().to_hex()[..DIGEST_LEN].to_owned();
-        Ok(Self { digest, programs })
+        Ok(Self { digest, paths, programs })
     }
 
     pub(crate) fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// The bytes of each program, in the order of [`PROGRAMS`].
+    /// The bytes of each program.
     pub(crate) fn programs(&self) -> &[Vec<u8>] {
         &self.programs
+    }
+
+    /// Where each program is here.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Puts them below a root, where they are not yet.
@@ -66,8 +97,8 @@ impl Kit {
         let at = |error: io::Error| failed("copy the programs", error);
         let folder = places.folder.join(&self.digest);
         fs::create_dir_all(&folder).map_err(at)?;
-        for (name, bytes) in files().zip(&self.programs) {
-            let path = folder.join(&name);
+        for (name, bytes) in files(Os::here()).iter().zip(&self.programs) {
+            let path = folder.join(name);
             if fs::read(&path).ok().as_deref() == Some(bytes) {
                 continue;
             }
@@ -96,6 +127,17 @@ pub(crate) fn make_present(places: &KitPlaces) -> Result<String, Failure> {
     Ok(kit.digest)
 }
 
+/// Puts this very program and those beside it below a root, if they are what was sent.
+pub(crate) fn put(root: &Path, sent: &str) -> Result<(), Failure> {
+    let kit = Kit::own()?;
+    if kit.digest != sent {
+        return Err(failed("copy the programs", "they came damaged"));
+    }
+    let begun = root::make(root).and_then(|()| Putting::begin(root));
+    let _putting = begun.map_err(|source| Failure::Root { root: root.into(), source })?;
+    kit.put(&KitPlaces::below(root))
+}
+
 /// Where a host has its kits.
 #[derive(Debug)]
 pub(crate) struct KitPlaces {
@@ -114,13 +156,13 @@ impl KitPlaces {
         let is_here = kit.parent()? == stead_proc::one_path(&self.folder).ok()?;
         let name = kit.file_name()?.to_str()?;
         let is_digest = name.len() == DIGEST_LEN && name.bytes().all(|it| it.is_ascii_hexdigit());
-        let is_whole = files().all(|program| kit.join(program).is_file());
+        let is_whole = files(Os::here()).iter().all(|program| kit.join(program).is_file());
         (is_here && is_digest && is_whole).then(|| name.to_owned())
     }
 
     /// The program of the kit with this name.
     pub(crate) fn program(&self, kit: &Path) -> PathBuf {
-        self.folder.join(kit).join(format!("{}{EXE_SUFFIX}", PROGRAMS[0]))
+        self.folder.join(kit).join(files(Os::here())[0])
     }
 
     /// What stands for the kit that the agent is of.

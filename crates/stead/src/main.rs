@@ -23,6 +23,7 @@ mod kit;
 mod manual;
 mod moment;
 mod names;
+mod pack;
 mod plan;
 mod progress;
 mod reach;
@@ -93,6 +94,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Agent(AgentCommand::Kit) => {
             ctx.screen.write(&format!("{}\n", kit::Kit::own()?.digest()))
         }
+        Command::Agent(AgentCommand::Put { kit }) => kit::put(ctx.client()?.root(), &kit),
         Command::Agent(AgentCommand::Uninstall) => install::uninstall(ctx),
         Command::Agent(AgentCommand::Revert) => install::revert(ctx),
         Command::Agent(AgentCommand::Trust(args)) => keys::trust(ctx, &args),
@@ -110,6 +112,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Logs(args) => wait_for(show::logs(ctx, args)),
         Command::Man { dir } => manual::pages(&mut ctx.screen, dir.as_deref()),
         Command::Openapi => ctx.screen.json(&stead_agent::openapi()),
+        Command::Pack(args) => attend(async |ints| pack::pack(ctx, ints, args).await),
         Command::Plan(args) => wait_for(plan::plan(ctx, args)),
         Command::Relay => wait_for(relay::relay(ctx.client()?)),
         Command::Reload(args) => wait_for(act::reload(ctx, args)),

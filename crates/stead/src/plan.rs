@@ -231,7 +231,7 @@ fn digests(local: &LocalFleet<'_>) -> Result<(Digests, Unmade), Failure> {
         if let Some(list) = list.filter(|list| !list.contains(service.name())) {
             list.push(service.name().clone());
         }
-        digests.insert((service.name().clone(), part), digest);
+        digests.insert(local.key(service, part), digest);
     }
     Ok((digests, unmade))
 }

@@ -2,24 +2,26 @@
 //! says about hosts, keys, agents and jumps. At its far end is `stead relay`; on first contact the
 //! programs are brought along.
 
+mod windows;
+
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use stead_fleet::Address;
+use stead_fleet::{Address, Os};
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
 };
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::kit::Kit;
 
 /// What a host's shell is told to run.
-const SCRIPT: &str = include_str!("reach.sh");
+const SCRIPT: &str = include_str!("reach/linux.sh");
 
 /// How long a host may take until it answers the first time; `ssh` itself gives up before.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -40,6 +42,7 @@ const COMPLAINT_LEN_MAX: usize = 2 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) address: Address,
+    pub(crate) os: Os,
     /// Its root; as by default there, if none.
     pub(crate) root: Option<PathBuf>,
     /// Whoever logs in becomes root by `sudo`.
@@ -86,68 +89,124 @@ pub(crate) enum ReachError {
 
 /// Connects to a host.
 pub(crate) async fn reach(way: &Way, purpose: Purpose, kit: &Kit) -> Result<Reached, ReachError> {
-    let unreachable = |error: io::Error| ReachError::Unreachable(error.to_string());
-    let mut child = command(way, purpose, kit).spawn().map_err(unreachable)?;
-    let complaints = Complaints::of(child.stderr.take().expect("it was asked for"));
-    let mut to = child.stdin.take().expect("it was asked for");
-    let mut from = BufReader::new(child.stdout.take().expect("it was asked for"));
-    let mut were_put = false;
-    let mut within = ANSWERS_WITHIN;
-    let root = loop {
-        let line = match timeout(within, marked_line(&mut from)).await {
-            Ok(Ok(Some(line))) => line,
-            Ok(Ok(None) | Err(_)) => {
-                let why = complaints.wait(&mut child).await;
-                return Err(match were_put {
-                    true => ReachError::Put(why),
-                    false => ReachError::Unreachable(why),
-                });
-            }
-            Err(_) => {
-                let why = format!("it does not answer within {} s", within.as_secs());
-                return Err(ReachError::Unreachable(why));
-            }
-        };
-        let words: Vec<&str> = line.split(' ').collect();
-        match words.as_slice() {
-            ["stead-none"] => return Err(ReachError::Bare),
-            ["stead-ready", ..] => break PathBuf::from(line.trim_start_matches("stead-ready ")),
-            ["stead-wants", system, machine] => {
-                fits(system, machine)?;
-                let lens = kit.programs().iter().map(|program| format!(" {}", program.len()));
-                let line = format!("{}{}\n", kit.digest(), lens.collect::<String>());
-                let _ = to.write_all(line.as_bytes()).await;
-            }
-            ["stead-send"] => {
-                were_put = true;
-                within = KIT_WITHIN;
-                // Where this fails, the other end says why.
-                for program in kit.programs() {
-                    let _ = to.write_all(program).await;
-                }
-                let _ = to.flush().await;
-            }
-            _ => (),
-        }
+    let mut session = Session::begin(command(way, purpose, kit))?;
+    let mut greeting = session.greeting(way, kit).await?;
+    let is_lacking = matches!(greeting, Greeting::Lacking);
+    if is_lacking {
+        windows::bring(way, kit).await?;
+        session = Session::begin(windows::begin_brought(way, kit))?;
+        session.were_put = true;
+        greeting = session.greeting(way, kit).await?;
+    }
+    let Greeting::Ready(root) = greeting else {
+        return Err(ReachError::Put("what was sent is not there".into()));
     };
-    let client = Client::over(tokio::io::join(from, to), &root).await;
+    let were_put = session.were_put;
+    let client = Client::over(tokio::io::join(session.from, session.to), &root).await;
     let client = client.map_err(|error| ReachError::Unreachable(error.because().join(": ")))?;
-    Ok(Reached { client, were_put, _child: child })
+    Ok(Reached { client, were_put, _child: session.child })
 }
 
 fn command(way: &Way, purpose: Purpose, kit: &Kit) -> Command {
-    let root = way.root_text();
-    let purpose = match purpose {
-        Purpose::Change => "change",
-        Purpose::Look => "look",
-    };
-    script(way, SCRIPT, &[&root, kit.digest(), purpose])
+    match way.os {
+        Os::Linux => {
+            let purpose = match purpose {
+                Purpose::Change => "change",
+                Purpose::Look => "look",
+            };
+            script(way, SCRIPT, &[&way.root_text(), kit.digest(), purpose])
+        }
+        Os::Windows => windows::begin(way, purpose, kit),
+    }
+}
+
+/// The far end of a way, while it comes to the point.
+struct Session {
+    child: Child,
+    complaints: Complaints,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    /// The programs were brought along.
+    were_put: bool,
+}
+
+/// What a host says to begin with.
+enum Greeting {
+    /// The relay of this root answers.
+    Ready(PathBuf),
+    /// The programs are not there, and must be brought by another way.
+    Lacking,
+}
+
+impl Session {
+    fn begin(mut command: Command) -> Result<Self, ReachError> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        let child = command.spawn();
+        let mut child = child.map_err(|error| ReachError::Unreachable(error.to_string()))?;
+        let complaints = Complaints::of(child.stderr.take().expect("it was asked for"));
+        let to = child.stdin.take().expect("it was asked for");
+        let from = BufReader::new(child.stdout.take().expect("it was asked for"));
+        Ok(Self { child, complaints, to, from, were_put: false })
+    }
+
+    async fn greeting(&mut self, way: &Way, kit: &Kit) -> Result<Greeting, ReachError> {
+        let mut within = ANSWERS_WITHIN;
+        loop {
+            let line = self.line(within).await?;
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                ["stead-none"] => return Err(ReachError::Bare),
+                ["stead-ready", ..] => {
+                    return Ok(Greeting::Ready(line.trim_start_matches("stead-ready ").into()));
+                }
+                ["stead-wants", system, machine] => {
+                    fits(way.os, system, machine)?;
+                    if way.os == Os::Windows {
+                        return Ok(Greeting::Lacking);
+                    }
+                    let lens = kit.programs().iter().map(|program| format!(" {}", program.len()));
+                    let line = format!("{}{}\n", kit.digest(), lens.collect::<String>());
+                    let _ = self.to.write_all(line.as_bytes()).await;
+                }
+                ["stead-send"] => {
+                    self.were_put = true;
+                    within = KIT_WITHIN;
+                    // Where this fails, the other end says why.
+                    for program in kit.programs() {
+                        let _ = self.to.write_all(program).await;
+                    }
+                    let _ = self.to.flush().await;
+                }
+                _ => (),
+            }
+        }
+    }
+
+    /// The next line that is meant for us.
+    async fn line(&mut self, within: Duration) -> Result<String, ReachError> {
+        match timeout(within, marked_line(&mut self.from)).await {
+            Ok(Ok(Some(line))) => Ok(line),
+            Ok(Ok(None) | Err(_)) => {
+                let why = self.complaints.wait(&mut self.child).await;
+                Err(match self.were_put {
+                    true => ReachError::Put(why),
+                    false => ReachError::Unreachable(why),
+                })
+            }
+            Err(_) => Err(silent(within)),
+        }
+    }
+}
+
+fn silent(within: Duration) -> ReachError {
+    ReachError::Unreachable(format!("it does not answer within {} s", within.as_secs()))
 }
 
 /// The shell of a host with a script and words for it; all its streams are ours.
 fn script(way: &Way, text: &str, words: &[&str]) -> Command {
     let shell = [&["sh", "-c", text, "stead"], words].concat();
-    let mut command = match &way.address {
+    match &way.address {
         Address::Local => {
             let mut command = Command::new(shell[0]);
             command.args(&shell[1..]);
@@ -160,10 +219,7 @@ fn script(way: &Way, text: &str, words: &[&str]) -> Command {
             command.args(["--", address, &format!("{sudo}{}", quoted.join(" "))]);
             command
         }
-    };
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.kill_on_drop(true);
-    command
+    }
 }
 
 /// What a script on a host has said.
@@ -182,11 +238,8 @@ pub(crate) async fn run_script(
     within: Duration,
     mut answer: impl FnMut(&str) -> Option<&'static str>,
 ) -> Result<Said, ReachError> {
-    let unreachable = |error: io::Error| ReachError::Unreachable(error.to_string());
-    let mut child = script(way, text, words).spawn().map_err(unreachable)?;
-    let complaints = Complaints::of(child.stderr.take().expect("it was asked for"));
-    let mut to = child.stdin.take().expect("it was asked for");
-    let mut from = BufReader::new(child.stdout.take().expect("it was asked for"));
+    let Session { mut child, complaints, mut to, mut from, .. } =
+        Session::begin(script(way, text, words))?;
     let mut said = Vec::new();
     let listen = async {
         while said.len() < SAID_LEN_MAX {
@@ -204,28 +257,31 @@ pub(crate) async fn run_script(
         Ok(Ok(())) => (),
         // One that has ended says why in its complaints.
         Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => (),
-        Ok(Err(error)) => return Err(unreachable(error)),
-        Err(_) => {
-            let why = format!("it does not answer within {} s", within.as_secs());
-            return Err(ReachError::Unreachable(why));
-        }
+        Ok(Err(error)) => return Err(ReachError::Unreachable(error.to_string())),
+        Err(_) => return Err(silent(within)),
     }
     Ok(Said { text: said, complaints: complaints.wait(&mut child).await })
 }
 
-/// The system's `ssh`, or what STEAD_SSH says in its place, words with spaces between.
-fn ssh() -> Command {
+/// The system's `ssh`, or what STEAD_SSH says in its place, words with spaces between; and what it
+/// is always told.
+fn ssh_words() -> Vec<String> {
     let told = std::env::var("STEAD_SSH").ok().filter(|told| !told.trim().is_empty());
     let told = told.unwrap_or_else(|| "ssh".into());
-    let mut words = told.split_whitespace();
-    let mut command = Command::new(words.next().expect("it is not empty"));
-    command.args(words);
+    let mut words: Vec<String> = told.split_whitespace().map(ToOwned::to_owned).collect();
     // Nobody sits at this connection, and one that is dead must be known as such.
     let options = ["BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5"];
-    for option in options.iter().chain(&["ServerAliveCountMax=3", "ControlMaster=no"]) {
-        command.args(["-o", option]);
+    for option in options.into_iter().chain(["ServerAliveCountMax=3", "ControlMaster=no"]) {
+        words.extend(["-o".into(), option.into()]);
     }
-    command.arg("-T");
+    words.push("-T".into());
+    words
+}
+
+fn ssh() -> Command {
+    let words = ssh_words();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
     command
 }
 
@@ -234,14 +290,21 @@ fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Whether our own programs run there.
-fn fits(system: &str, machine: &str) -> Result<(), ReachError> {
-    use std::env::consts::{ARCH, OS};
-    if (&*system.to_lowercase(), machine) == (OS, ARCH) {
+/// Whether our programs for this system run there.
+fn fits(os: Os, system: &str, machine: &str) -> Result<(), ReachError> {
+    use std::env::consts::ARCH;
+    // As Windows names machines.
+    let machine = match machine {
+        "AMD64" => "x86_64",
+        "ARM64" => "aarch64",
+        other => other,
+    };
+    if (&*system.to_lowercase(), machine) == (os.as_str(), ARCH) {
         return Ok(());
     }
+    let os = os.as_str();
     Err(ReachError::NoKit(format!(
-        "it is {system} on {machine}; this stead has programs for {OS} on {ARCH}"
+        "it is {system} on {machine}; this stead has programs for {os} on {ARCH}"
     )))
 }
 
@@ -315,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_script_is_answered_line_by_line_and_heard_within_bounds() {
-        let way = Way { address: Address::Local, root: None, sudo: false };
+        let way = Way { address: Address::Local, os: Os::Linux, root: None, sudo: false };
         let long = Duration::from_secs(60);
         let asks = "echo hello; echo ask; read -r word; echo \"$1 $word\"; echo grr >&2";
         let answer = |line: &str| (line == "ask").then_some("42\n");

@@ -4,7 +4,7 @@
 
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use serde::Serialize;
 use stead_local::Stream;
 use stead_wire::api::Refusal;
 use stead_wire::ship::{self, AgentMade};
-use tokio::io::{join, stdin, stdout};
+use tokio::io::{AsyncWriteExt as _, join, stdin, stdout};
 use tokio::sync::Mutex;
 
 use crate::client::Client;
@@ -39,6 +39,7 @@ type Answer = Response<Either<Full<Bytes>, Incoming>>;
 pub(crate) async fn relay(client: Client) -> Result<(), Failure> {
     let store = Mutex::new(HostStore::new(client.root()));
     let shared = Arc::new(Shared { socket: client.root().join("agent.sock"), client, store });
+    greet(shared.client.root()).await;
     let looked_after = look_at_the_time(Arc::clone(&shared));
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
@@ -52,6 +53,14 @@ pub(crate) async fn relay(client: Client) -> Result<(), Failure> {
         () = looked_after => (),
     }
     Ok(())
+}
+
+/// Says that from here on it is HTTP, and about which root. Where nobody hears, the stream ends.
+async fn greet(root: &Path) {
+    let line = format!("stead-ready {}\n", root.display());
+    let mut to = stdout();
+    let _ = to.write_all(line.as_bytes()).await;
+    let _ = to.flush().await;
 }
 
 /// Whoever is at the other end may be asleep, with the connection open.
@@ -109,10 +118,7 @@ impl Shared {
 }
 
 /// Hands a request to the agent as it is, and its answer back as it comes.
-async fn pass_on(
-    socket: &std::path::Path,
-    request: Request<Incoming>,
-) -> Result<Response<Incoming>, Refusal> {
+async fn pass_on(socket: &Path, request: Request<Incoming>) -> Result<Response<Incoming>, Refusal> {
     let lost = |error: String| refusal("ask the agent", error);
     let stream = Stream::connect(socket).await.map_err(|error| {
         let because = format!("nothing answers at `{}`: {error}", socket.display());

@@ -123,7 +123,7 @@ pub(crate) async fn look(
     let Some(job) = Job::of(local, service, program, release)? else { return Ok(Vec::new()) };
     let tool = job.sign.signing.program();
     let paths = std::env::var("PATH").unwrap_or_default();
-    let has_tool = stead_proc::find_program(tool, &paths).is_ok();
+    let has_tool = stead_proc::find_program(tool, None, &paths).is_ok();
     let mut found = Vec::new();
     for wanted in &job.wanted {
         let state = match (has_tool, wanted.copy.is_file()) {

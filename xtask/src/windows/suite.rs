@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::across;
 use super::toolchain::{Chore, Toolchain};
 use super::wine::Prefix;
 use crate::workspace::{cargo, root, scratch};
@@ -21,29 +22,29 @@ const SUITES: [(&str, &str); 2] = [("stead-keeper", "same_promises"), ("stead", 
 /// Packages whose unit tests hold on Windows as well; what they show is no promise to users.
 const UNITS: [&str; 5] = ["stead-host", "stead-local", "stead-proc", "stead-release", "stead-wire"];
 
-/// What is promised of a service of Windows, which has no row for Linux: package and test program.
-const SERVICE: (&str, &str) = ("stead", "service_manager");
+/// What is promised of Windows alone, which has no row for Linux: packages and test programs.
+const WINDOWS_ALONE: [(&str, &str); 2] = [("stead", "registry"), ("stead", "service_manager")];
 
 /// What else the suites start.
 const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-probe"];
 
 /// What Wine cannot show, fixed: nothing else may join it.
 const NOT_SHOWN: &str = include_str!("../../../crates/stead-keeper/tests/not_shown_by_wine.txt");
-const NOT_SHOWN_OF_SERVICE: &str =
+const NOT_SHOWN_OF_WINDOWS: &str =
     include_str!("../../../crates/stead/tests/service_manager/not_shown_by_wine.txt");
 
 const TABLE: &str = "docs/parity.md";
 
 /// How a test went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Went {
+pub(super) enum Went {
     Well,
     Badly,
     NotRun,
 }
 
 /// Tests by their names.
-type Results = BTreeMap<String, Went>;
+pub(super) type Results = BTreeMap<String, Went>;
 
 /// Runs all of it, and compares the table with what came of it, or writes it.
 pub(super) fn run(write: bool) -> Result<()> {
@@ -75,20 +76,21 @@ pub(super) fn run(write: bool) -> Result<()> {
 fn under_wine() -> Result<Results> {
     let toolchain = Toolchain::ready()?;
     let mut build = toolchain.cargo(Chore::Build)?;
-    build.args(PROGRAMS.iter().flat_map(|package| ["-p", package]));
+    let programs_of = PROGRAMS.iter().chain(&across::PROGRAMS);
+    build.args(programs_of.flat_map(|package| ["-p", package]));
     process::run(&mut build)?;
     let mut units = toolchain.cargo(Chore::BuildTests)?;
     units.args(UNITS.iter().flat_map(|package| ["-p", package])).arg("--lib");
     let units = programs(&mut units)?;
-    let tests = |(package, test): (&str, &str)| {
-        let mut build = toolchain.cargo(Chore::BuildTests)?;
-        programs(build.args(["-p", package, "--test", test]))
+    let tests = |of: &[(&str, &str)]| -> Result<Vec<PathBuf>> {
+        let mut built = Vec::new();
+        for (package, test) in of {
+            let mut build = toolchain.cargo(Chore::BuildTests)?;
+            built.extend(programs(build.args(["-p", package, "--test", test]))?);
+        }
+        Ok(built)
     };
-    let mut suites = Vec::new();
-    for suite in SUITES {
-        suites.extend(tests(suite)?);
-    }
-    let service = tests(SERVICE)?;
+    let (suites, alone) = (tests(&SUITES)?, tests(&WINDOWS_ALONE)?);
     let prefix = Prefix::open()?;
     let in_wine = |program: &Path| -> Result<Results> {
         let mut command = prefix.command(program);
@@ -106,31 +108,33 @@ fn under_wine() -> Result<Results> {
     for program in &suites {
         all.extend(in_wine(program)?);
     }
-    let mut of_service = Results::new();
-    for program in &service {
-        of_service.extend(in_wine(program)?);
+    let mut of_windows = Results::new();
+    for program in &alone {
+        of_windows.extend(in_wine(program)?);
     }
-    let shown = shown_of_service(&of_service)?;
-    say::result(format_args!("{shown} promises of a service hold under Wine's service manager"));
+    let shown = shown_of_windows(&of_windows)?;
+    say::result(format_args!("{shown} promises of Windows alone hold under Wine"));
+    across::run(&prefix)?;
     Ok(all)
 }
 
-/// How many promises of a service hold; an error where something but what is fixed was left out.
-fn shown_of_service(results: &Results) -> Result<usize> {
-    let fixed: Vec<&str> = not_shown(NOT_SHOWN_OF_SERVICE).map(|(name, _)| name).collect();
+/// How many promises of Windows alone hold; an error where anything but what is fixed was left
+/// out.
+fn shown_of_windows(results: &Results) -> Result<usize> {
+    let fixed: Vec<&str> = not_shown(NOT_SHOWN_OF_WINDOWS).map(|(name, _)| name).collect();
     let all = |went: Went| results.iter().filter(move |(_, it)| **it == went);
     let left_out: Vec<&str> = all(Went::NotRun).map(|(name, _)| name.as_str()).collect();
     if left_out != fixed {
-        bail!("what Wine cannot show of a service is {fixed:?}, and {left_out:?} was left out");
+        bail!("what Wine cannot show of Windows alone is {fixed:?}, and {left_out:?} was left out");
     }
     match all(Went::Badly).count() {
         0 => Ok(all(Went::Well).count()),
-        bad => bail!("{bad} promises of a service do not hold under Wine"),
+        bad => bail!("{bad} promises of Windows alone do not hold under Wine"),
     }
 }
 
 /// Builds tests and says where they are.
-fn programs(build: &mut Command) -> Result<Vec<PathBuf>> {
+pub(super) fn programs(build: &mut Command) -> Result<Vec<PathBuf>> {
     let lines = process::output(build.arg("--message-format=json").stderr(Stdio::inherit()))?;
     let messages = lines.split(|byte| *byte == b'\n');
     let built = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
@@ -140,7 +144,7 @@ fn programs(build: &mut Command) -> Result<Vec<PathBuf>> {
 
 /// Runs a test program and reads what it says. It writes to a file: what it leaves behind could
 /// hold a pipe open.
-fn results(command: &mut Command, name: &str) -> Result<Results> {
+pub(super) fn results(command: &mut Command, name: &str) -> Result<Results> {
     let path = scratch("xtask")?.join(format!("{name}.log"));
     let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
@@ -267,13 +271,13 @@ mod tests {
         let more = some(&[("a::it_holds", Went::Well), ("a::more", Went::Well)]);
         assert!(table(&more, &wine(&[])).is_err());
 
-        let of_service: Vec<_> = not_shown(NOT_SHOWN_OF_SERVICE).map(left_out).collect();
+        let of_service: Vec<_> = not_shown(NOT_SHOWN_OF_WINDOWS).map(left_out).collect();
         let service = |more: &[(&str, Went)]| {
-            shown_of_service(&some(&[of_service.as_slice(), more].concat()))
+            shown_of_windows(&some(&[of_service.as_slice(), more].concat()))
         };
         assert_eq!(service(&both).expect("all that ran went well"), 1);
         assert!(service(&[("new", Went::NotRun)]).is_err());
         assert!(service(&[("new", Went::Badly)]).is_err());
-        assert!(shown_of_service(&some(&both)).is_err(), "what is fixed is left out");
+        assert!(shown_of_windows(&some(&both)).is_err(), "what is fixed is left out");
     }
 }

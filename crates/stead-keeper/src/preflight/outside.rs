@@ -35,11 +35,12 @@ impl Outside {
         let launch = &*asked.launch;
         let name = launch.argv.first().map_or("", String::as_str);
         let path = launch.env.get("PATH").map_or("", String::as_str);
-        let Ok(program) = find_program(name, path) else {
+        let directory = Path::new(&launch.directory);
+        let Ok(program) = find_program(name, Some(directory), path) else {
             refused.push(Refused::NotInPath { program: name.to_owned(), path: path.to_owned() });
             return None;
         };
-        let whole = Path::new(&launch.directory).join(&program);
+        let whole = directory.join(&program);
         refused.extend(capabilities(launch));
         refused.extend(mandatory(&whole));
         // Those that the keeper opens are tried with its rights.

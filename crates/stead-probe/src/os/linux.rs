@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -33,6 +34,27 @@ pub(crate) fn notify(message: &str) -> io::Result<()> {
     };
     socket.send_to_addr(message.as_bytes(), &address)?;
     Ok(())
+}
+
+/// A line for a shell.
+pub(crate) fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]);
+    command
+}
+
+/// What the accounts of this machine call whoever this runs as.
+pub(crate) fn user() -> io::Result<String> {
+    // SAFETY: it only tells a number.
+    #[expect(unsafe_code, reason = "the standard library does not tell it")]
+    let uid = unsafe { libc::geteuid() }.to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd")?;
+    let mut names = accounts.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    names.next().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Both streams without a buffer. Opening `/dev/stdout` again is what shells and many services do.

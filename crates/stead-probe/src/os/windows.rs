@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::windows::io::AsHandle;
+use std::os::windows::process::CommandExt as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
+use windows_sys::Win32::System::WindowsProgramming::GetUserNameW;
 
 /// Somebody has asked for the end.
 static IS_ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -29,6 +32,24 @@ extern "system" fn told(_what: u32) -> i32 {
         flag.store(true, Ordering::Relaxed);
     }
     1
+}
+
+/// The longest name of a user, with its end.
+const USER_LEN_MAX: usize = 257;
+
+/// What the system calls whoever this runs as.
+pub(crate) fn user() -> io::Result<String> {
+    let mut name = [0_u16; USER_LEN_MAX];
+    let mut len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    #[expect(unsafe_code, reason = "the standard library does not tell it")]
+    // SAFETY: the name is as long as is said.
+    match unsafe { GetUserNameW(name.as_mut_ptr(), &mut len) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => {
+            let end = name.iter().position(|unit| *unit == 0).unwrap_or(name.len());
+            Ok(String::from_utf16_lossy(&name[..end]))
+        }
+    }
 }
 
 /// Nothing asks a service here to read again.
@@ -53,6 +74,14 @@ pub(crate) fn streams() -> io::Result<[File; 2]> {
 /// Nothing is handed over.
 pub(crate) fn handed_listener() -> io::Result<TcpListener> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "no socket is handed over on Windows"))
+}
+
+/// A line for the shell that SSH gives one by default: all of it between quotes, which cmd takes
+/// off.
+pub(crate) fn shell(line: &str) -> Command {
+    let mut command = Command::new("cmd.exe");
+    command.raw_arg(format!("/c \"{line}\""));
+    command
 }
 
 /// What is tried is a matter of Linux.

@@ -19,9 +19,6 @@ use super::procfs;
 /// Connections that wait to be taken, as far as the system lets them (`somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// Whether there is what a front is made of.
-pub const HAS_FRONT: bool = true;
-
 /// The most sockets that are handed over at once; the kernel takes 253.
 pub const SOCKETS_MAX: usize = 32;
 

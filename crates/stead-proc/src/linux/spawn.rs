@@ -234,7 +234,7 @@ fn prepare<'a>(
     let path = spec.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
     let program = match call {
         Some(_) => PathBuf::new(),
-        None => find_program(first, path)?,
+        None => find_program(first, None, path)?,
     };
     let pairs = spec.env.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
     Ok(Prepared {
@@ -274,8 +274,13 @@ fn open_null() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
 }
 
-/// The file that is run for a program: a name without `/` is looked up in PATH.
-pub fn find_program(program: &str, path: &str) -> Result<PathBuf, SpawnError> {
+/// The file that is run for a program: a name without `/` is looked up in PATH, whatever directory
+/// it starts in.
+pub fn find_program(
+    program: &str,
+    _directory: Option<&Path>,
+    path: &str,
+) -> Result<PathBuf, SpawnError> {
     if program.contains('/') {
         return Ok(PathBuf::from(program));
     }

@@ -5,9 +5,6 @@ use std::net::IpAddr;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::path::Path;
 
-/// Whether there is what a front is made of: not yet.
-pub const HAS_FRONT: bool = false;
-
 /// The most sockets that a run may be handed.
 pub const SOCKETS_MAX: usize = 32;
 

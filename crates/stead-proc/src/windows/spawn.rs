@@ -163,9 +163,9 @@ pub fn spawn_call(_spec: &SpawnSpec<'_>, _call: &dyn Fn()) -> Result<Held, Spawn
 fn make(spec: &SpawnSpec<'_>, job: Option<OwnedHandle>) -> Result<Held, SpawnError> {
     let first = spec.argv.first().ok_or(SpawnError::Empty)?;
     let path = variable(spec.env, "PATH").unwrap_or("");
-    let program = find_program(first, path)?;
-    let program = Path::new(spec.directory).join(program);
-    let program = with_extension(program);
+    let directory = Path::new(spec.directory);
+    let program = find_program(first, Some(directory), path)?;
+    let program = with_extension(directory.join(program));
     if !program.is_file() {
         return Err(SpawnError::Fork(io::Error::new(
             io::ErrorKind::NotFound,
@@ -303,10 +303,19 @@ impl Drop for Attributes {
     }
 }
 
-/// The file that is run for a program: a name without a separator is looked up in PATH.
-pub fn find_program(program: &str, path: &str) -> Result<PathBuf, SpawnError> {
+/// The file that is run for a program: a name without a separator is looked up in the directory
+/// that it starts in, as shells do here, then in PATH.
+pub fn find_program(
+    program: &str,
+    directory: Option<&Path>,
+    path: &str,
+) -> Result<PathBuf, SpawnError> {
     if program.contains(['/', '\\']) {
         return Ok(PathBuf::from(program));
+    }
+    let here = directory.map(|directory| with_extension(directory.join(program)));
+    if let Some(here) = here.filter(|file| file.is_file()) {
+        return Ok(here);
     }
     let folders = path.split(';').filter(|folder| !folder.is_empty());
     let mut candidates = folders.map(|folder| with_extension(Path::new(folder).join(program)));

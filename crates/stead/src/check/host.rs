@@ -101,6 +101,7 @@ mod tests {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     use std::time::Instant;
+    use stead_fleet::Os;
 
     /// Shells that are `sh` somewhere.
     const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "ash"]];
@@ -157,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_asked_at_once_is_sure_and_what_cannot_be_mended_is_told() {
-        let way = Way { address: Address::Local, root: None, sudo: false };
+        let way = Way { address: Address::Local, os: Os::here(), root: None, sudo: false };
         let plan = stead_core::plan::Plan {
             fleet: "shop".parse().unwrap(),
             host: "vm1".parse().unwrap(),

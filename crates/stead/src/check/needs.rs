@@ -11,12 +11,12 @@ use stead_release::release::PackError;
 
 use super::elf;
 use crate::failure::{Failure, FleetFailure};
-use crate::fleet_file::{LocalFleet, Part};
+use crate::fleet_file::{LocalFleet, Part, PartKey};
 use crate::kit::Kit;
 use crate::sign;
 
-/// The signatures of each service. All hosts are of one system, so each is looked at once.
-pub(super) type Looked = BTreeMap<ServiceName, Vec<Signature>>;
+/// The signatures of what each service is on each system, looked at once.
+pub(super) type Looked = BTreeMap<PartKey, Vec<Signature>>;
 
 /// What is needed of this host. Nothing is built for it.
 pub(super) async fn of(
@@ -30,9 +30,10 @@ pub(super) async fn of(
         match local.read_part(service, program, part) {
             Ok(release) => {
                 release_bytes += release.len_bytes();
-                if part == Part::Files && !looked.contains_key(service.name()) {
+                let key = local.key(service, part);
+                if part == Part::Files && !looked.contains_key(&key) {
                     let found = sign::look(local, (service, program), &release).await?;
-                    looked.insert(service.name().clone(), found);
+                    looked.insert(key, found);
                 }
             }
             // It is not built yet, and how large it will be nobody knows.
@@ -50,7 +51,8 @@ pub(super) async fn of(
             programs.extend(look(service.name(), file, path, program.build().is_some())?);
         }
     }
-    let of_service = |(service, _): (&fleet::Service, _)| looked.get(service.name());
+    let of_service =
+        |(service, _): (&fleet::Service, _)| looked.get(&local.key(service, Part::Files));
     let signatures = local.programs().filter_map(of_service).flatten().cloned().collect();
     Ok(Needs { plan, machine: std::env::consts::ARCH, release_bytes, programs, signatures })
 }

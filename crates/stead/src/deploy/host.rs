@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use stead_core::names::{HostName, ServiceName};
+use stead_core::names::HostName;
 use stead_core::plan::Plan;
 use stead_core::rollout::{
     Answer, Gated, HostAsk, HostAskWhat, HostRollout, Order, RolloutId, part,
@@ -21,7 +21,7 @@ use crate::deploy::compare::Compare;
 use crate::deploy::gate::Gate;
 use crate::deploy::sent::Outbox;
 use crate::failure::{Failure, FleetFailure};
-use crate::fleet_file::{Part, Parts};
+use crate::fleet_file::{PartKey, Parts};
 use crate::keys;
 use crate::kit::Kit;
 use crate::reach::{Purpose, Reached, Way, reach};
@@ -91,7 +91,7 @@ pub(super) struct Host {
     plan: Option<Plan>,
     parts: Arc<Parts>,
     /// What of `parts` it needs.
-    own: Vec<(ServiceName, Part)>,
+    own: Vec<PartKey>,
     secrets: Arc<Secrets>,
 }
 
@@ -128,7 +128,7 @@ impl Host {
     }
 
     /// The same, with what it is to run and what it needs for that.
-    pub(super) fn with(self, plan: Plan, parts: Arc<Parts>, own: Vec<(ServiceName, Part)>) -> Self {
+    pub(super) fn with(self, plan: Plan, parts: Arc<Parts>, own: Vec<PartKey>) -> Self {
         Self { plan: Some(plan), parts, own, ..self }
     }
 
@@ -313,7 +313,7 @@ impl Host {
         let parts = Arc::clone(&self.parts);
         for key in &self.own.clone() {
             let release = parts.get(key).expect("it was read");
-            let folder = key.1.folder_name().to_owned();
+            let folder = key.part.folder_name().to_owned();
             let offer = Offer { folder, manifest: release.manifest() };
             let wanted: Wanted = self.crash.around(client.post(ship::OFFER, &offer)).await?;
             if wanted.release != release.digest().as_str() {

@@ -21,7 +21,7 @@ use crate::deploy::host::Host;
 use crate::deploy::rollout::Rollout;
 use crate::deploy::{about, all, connect};
 use crate::failure::Failure;
-use crate::fleet_file::{FleetFile, Part, Parts};
+use crate::fleet_file::{FleetFile, PartKey, Parts};
 use crate::hosts;
 use crate::interrupts::Interrupts;
 use crate::secrets::Secrets;
@@ -127,7 +127,8 @@ impl Migrations<'_> {
         let fleet = self.file.fleet.name().clone();
         let instances = [(migration.instance.clone(), migration.spec.clone())].into();
         let plan = Plan { fleet, host: name.clone(), instances };
-        let of_service = |key: &&(ServiceName, Part)| key.0 == migration.service;
+        let os = self.file.fleet.host(name).map(stead_fleet::Host::os);
+        let of_service = |key: &&PartKey| key.service == migration.service && Some(key.os) == os;
         let own = self.parts.keys().filter(of_service).cloned().collect();
         let host = host.expect("the fleet has it").with(plan, Arc::clone(&self.parts), own);
         let host = host.with_secrets(Arc::clone(&self.secrets));

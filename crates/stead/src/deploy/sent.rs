@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::cache;
 use crate::failure::{Failure, FleetFailure};
-use crate::fleet_file::Parts;
+use crate::fleet_file::{PartKey, Parts};
 use stead_release::patch;
 
 /// What was sent is kept for the patches to come, up to so many bytes; the oldest goes first.
@@ -83,9 +83,10 @@ impl Outbox {
         let Some(kept) = self.kept.clone() else { return };
         let (fleet, parts) = (fleet.clone(), Arc::clone(parts));
         tokio::spawn(async move {
-            for ((service, part), release) in &*parts {
+            for (PartKey { service, os, part }, release) in &*parts {
                 for (name, digest, file, _) in release.files() {
-                    let key = format!("{fleet}/{service}/{}/{name}", part.folder_name());
+                    let (system, folder) = (os.as_str(), part.folder_name());
+                    let key = format!("{fleet}/{service}/{system}/{folder}/{name}");
                     let last = Last::of(&kept, &key);
                     if last.digest.as_ref() == Some(&digest) {
                         continue;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use stead_core::rollout::HostRefusal;
+use stead_fleet::Os;
 
 use super::Failure;
 use crate::exit::Exit;
@@ -29,6 +30,8 @@ pub(crate) enum FleetFailure {
     Lost { host: String, why: String },
     #[error("hosts cannot be had: {}", names(lost))]
     LostAll { lost: ByHost },
+    #[error("this stead has no programs for hosts with {}", os.title())]
+    NoKit { os: Os, looked_at: PathBuf },
     /// Told of each: the entries that it has.
     #[error("there is no such entry in the history of {}", names(hosts))]
     NoEntry { hosts: ByHost },
@@ -36,6 +39,8 @@ pub(crate) enum FleetFailure {
     NotOn { wanted: String },
     #[error("host `{host}` has stopped it")]
     OnHost { host: String, source: Box<Failure> },
+    #[error("`{}` cannot be made", path.display())]
+    Pack { path: PathBuf, source: io::Error },
     #[error("the host refuses it: {why}")]
     Refused { why: HostRefusal },
     /// Told of each: what it is now, where that is not all well.
@@ -53,8 +58,6 @@ pub(crate) enum FleetFailure {
     UnknownHost { host: String, near: Option<String>, known: Vec<String> },
     #[error("not all could be mended: {}", names(hosts))]
     Unmended { hosts: ByHost },
-    #[error("host `{host}` is a Windows host")]
-    Windows { host: String },
 }
 
 impl FleetFailure {
@@ -70,13 +73,17 @@ impl FleetFailure {
             | Self::Ship { .. }
             | Self::Unfit { .. }
             | Self::Unmended { .. }
-            | Self::Windows { .. } => Exit::Refused,
+            | Self::NoKit { .. }
+            | Self::Pack { .. } => Exit::Refused,
         }
     }
 
     pub(super) fn because(&self) -> Vec<String> {
         match self {
             Self::Gate { .. } | Self::Refused { .. } => Vec::new(),
+            Self::NoKit { looked_at, .. } => {
+                vec![format!("there are none in `{}`", looked_at.display())]
+            }
             Self::NotOn { .. } => vec!["the fleet file has no such service on such a host".into()],
             Self::UnknownHost { known, .. } => vec![format!("there are: {}", known.join(", "))],
             Self::Lost { why, .. } | Self::Hook { why, .. } => vec![why.clone()],
@@ -89,9 +96,8 @@ impl FleetFailure {
                 [told(unfit), told(lost), told(unmended)].concat()
             }
             Self::Unmended { hosts } => told(hosts),
-            Self::Windows { .. } => vec!["nothing of stead runs there yet".into()],
             Self::OnHost { source, .. } => [vec![source.to_string()], source.because()].concat(),
-            Self::Ship { source, .. } => vec![source.to_string()],
+            Self::Pack { source, .. } | Self::Ship { source, .. } => vec![source.to_string()],
             Self::Split { new, old, unknown, .. } => {
                 let new = new.iter().map(|host| format!("`{host}` has the new for good"));
                 let old = told(old).into_iter().map(|it| format!("{it} (it has the old)"));
@@ -108,7 +114,10 @@ impl FleetFailure {
                 "`ssh` to each of them by hand; nothing was changed"
             }
             Self::Hook { .. } => "mend it, or leave `rollout.before` out; nothing was changed",
-            Self::Windows { .. } => "take the host out of `on`",
+            Self::Pack { .. } => "another folder: `--output DIR`",
+            Self::NoKit { .. } => {
+                "put the programs of such a stead there, or name the folder above by STEAD_KITS"
+            }
             Self::OnHost { source, .. } => return source.try_this(),
             Self::RolledBack { .. } => "mend what is told, then deploy again",
             Self::Collected { .. } => {

@@ -97,6 +97,14 @@ fn of_the_fleet() -> Vec<Failure> {
         FleetFailure::Lost { host: "h1".into(), why: "connection refused".into() },
         FleetFailure::LostAll { lost },
         FleetFailure::NoEntry { hosts: by_host(&[("h1", "it has 1, 2, 3")]) },
+        FleetFailure::NoKit {
+            os: stead_fleet::Os::Windows,
+            looked_at: "/opt/stead/kits/windows-x86_64".into(),
+        },
+        FleetFailure::Pack {
+            path: "dist/orders-linux-0123456789ab".into(),
+            source: io::Error::from(ErrorKind::StorageFull),
+        },
         FleetFailure::OnHost { host: "h1".into(), source: Box::new(gate().into()) },
         FleetFailure::Refused {
             why: stead_core::rollout::HostRefusal::Busy {
@@ -119,7 +127,6 @@ fn of_the_fleet() -> Vec<Failure> {
             old: by_host(&[("h2", "it is reverted")]),
             unknown: by_host(&[("h3", "connection refused")]),
         },
-        FleetFailure::Windows { host: "win1".into() },
     ];
     all.into_iter().map(Failure::from).collect()
 }

@@ -29,5 +29,4 @@ if [ ! -x "$programs/$kit/stead" ]; then
 fi
 # What is in use is not old.
 [ "$purpose" = look ] || touch "$programs/$kit" 2>/dev/null
-echo "stead-ready $root"
 exec "$programs/$kit/stead" --root "$root" relay
