@@ -101,7 +101,13 @@ fn live(_arguments: Vec<OsString>) {
     let begun = LIFE.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some((name, life)) = begun else { return };
     // A routine that holds nothing: it may be called again after it was told to stop.
-    let Ok(manager) = service_control_handler::register(&name, told) else { return };
+    let manager = match service_control_handler::register(&name, told) {
+        Ok(manager) => manager,
+        Err(error) => {
+            let text = format!("the stead agent cannot be told of its end: {}", io_error(error));
+            return events::say(&name, Happened::Failed, &text);
+        }
+    };
     let (manager, name) = (MANAGER.get_or_init(|| manager), NAME.get_or_init(|| name));
     tell(manager, Some);
     stead_proc::tell_of_states(|state| {

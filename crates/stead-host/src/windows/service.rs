@@ -265,12 +265,8 @@ impl AgentService {
         loop {
             let is_said = fs::read_to_string(self.revert()).is_ok_and(|pid| pid == own);
             was_said |= is_said;
-            let is_late = !was_said && began.elapsed() >= REVERT_SAID_WITHIN;
-            if is_late || was_said && !is_said {
-                return false;
-            }
-            if began.elapsed() >= REVERT_AFTER {
-                return true;
+            if let Some(goes_back) = goes_back(is_said, was_said, began.elapsed()) {
+                return goes_back;
             }
             sleep(REVERT_LOOK_EVERY);
         }
@@ -363,6 +359,17 @@ fn manager(access: ServiceManagerAccess) -> Result<ServiceManager, windows_servi
     ServiceManager::local_computer(None::<&OsStr>, ServiceManagerAccess::CONNECT | access)
 }
 
+/// Whether who was called to go back does so, by what is said of it, whether it ever was, and how
+/// long it has waited; `None` while it waits on.
+fn goes_back(is_said: bool, was_said: bool, waited: Duration) -> Option<bool> {
+    match (is_said, was_said) {
+        (true, _) => (waited >= REVERT_AFTER).then_some(true),
+        // Called off, or somebody else was called since.
+        (false, true) => Some(false),
+        (false, false) => (waited >= REVERT_SAID_WITHIN).then_some(false),
+    }
+}
+
 /// How the service is started, restarted and ended; says what of it the system does not know.
 fn put_settings(service: &Service) -> Result<Vec<&'static str>, windows_service::Error> {
     let settings = [
@@ -399,6 +406,22 @@ fn recovery() -> ServiceFailureActions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_to_go_back_does_so_in_time_unless_it_is_called_off() {
+        let (short, long) = (Duration::from_millis(1), REVERT_AFTER);
+        for (is_said, was_said, waited, expected) in [
+            (false, false, short, None),
+            (false, false, long, Some(false)),
+            (true, true, short, None),
+            (true, true, long, Some(true)),
+            (false, true, short, Some(false)),
+            (false, true, long, Some(false)),
+        ] {
+            let found = goes_back(is_said, was_said, waited);
+            assert_eq!(found, expected, "{is_said} {was_said} {waited:?}");
+        }
+    }
 
     #[test]
     fn each_root_has_a_service_of_its_own() {
