@@ -8,6 +8,7 @@ mod resources;
 mod storage;
 mod tuning;
 mod windows;
+mod word;
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -20,6 +21,7 @@ use serde::Serialize;
 pub use self::facts::{Clock, Facts, Holder, Listener, Offset, RootState, Sudo};
 pub use self::needs::{Binary, Glibc, Needs, Program, Signature, SignatureState, System};
 pub use self::windows::{Windows, covers, is_known_account, lets_in};
+pub use self::word::{from_word, to_word};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]

@@ -84,11 +84,13 @@ pub use imp::{
 /// What sockets of tokio are made of.
 #[cfg(target_os = "linux")]
 pub use imp::local::near;
+/// What sockets of tokio and looks at hosts are made of.
 #[cfg(windows)]
 pub use imp::{
     detach::tell_of_ends,
     ends::{tell_host_ends, tell_of_requests_to_end},
     handed::tell_of_states,
     local::{new_pipe_name, pipe_name_at, tell_pipe_name},
+    place::{Listed, processes},
     sys::Owners,
 };

@@ -118,10 +118,7 @@ impl Shared {
 }
 
 /// Hands a request to the agent as it is, and its answer back as it comes.
-async fn pass_on(
-    socket: &Path,
-    request: Request<Incoming>,
-) -> Result<Response<Incoming>, Refusal> {
+async fn pass_on(socket: &Path, request: Request<Incoming>) -> Result<Response<Incoming>, Refusal> {
     let lost = |error: String| refusal("ask the agent", error);
     let stream = Stream::connect(socket).await.map_err(|error| {
         let because = format!("nothing answers at `{}`: {error}", socket.display());

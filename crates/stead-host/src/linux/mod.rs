@@ -1,4 +1,5 @@
 //! Linux: systemd, where that has booted the host.
 
+pub(crate) mod facts;
 pub(crate) mod life;
 pub(crate) mod service;

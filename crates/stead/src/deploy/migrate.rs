@@ -128,8 +128,7 @@ impl Migrations<'_> {
         let instances = [(migration.instance.clone(), migration.spec.clone())].into();
         let plan = Plan { fleet, host: name.clone(), instances };
         let os = self.file.fleet.host(name).map(stead_fleet::Host::os);
-        let of_service =
-            |key: &&PartKey| key.service == migration.service && Some(key.os) == os;
+        let of_service = |key: &&PartKey| key.service == migration.service && Some(key.os) == os;
         let own = self.parts.keys().filter(of_service).cloned().collect();
         let host = host.expect("the fleet has it").with(plan, Arc::clone(&self.parts), own);
         let host = host.with_secrets(Arc::clone(&self.secrets));
