@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod dist;
 mod fuzz;
 mod generated;
 mod packages;
@@ -34,6 +35,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Everything that needs no test run: format, tidy, clippy, fresh documents
     Check,
+    /// Build what is given to users, for both systems
+    Dist,
     /// Try what comes from outside in any shape, for a bounded time
     Fuzz(fuzz::Fuzz),
     /// Write docs/openapi.json from the code, or compare it
@@ -64,6 +67,7 @@ fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Bench(bench) => bench::run(&bench),
         Chore::Check => check::run(),
+        Chore::Dist => dist::run(),
         Chore::Fuzz(fuzz) => fuzz::run(&fuzz),
         Chore::Openapi(freshness) => generated::OPENAPI.refresh(freshness),
         Chore::Run(run) => run::run(&run),

@@ -5,9 +5,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::clock;
+use crate::layout::Layout;
 
 /// Past this size the log is moved to `agent.log.1`, whose content before that is lost.
 const LOG_LEN_MAX: u64 = 1 << 20;
+
+/// Appends a line to the log of the agent of a root, for one that has none open: it did not begin,
+/// and who started it shows nobody what it says.
+pub fn say_in_log(root: &Path, text: &str) {
+    AgentLog::open(&Layout::new(root.to_owned()).log()).say(text);
+}
 
 /// An open log. What cannot be written is lost: no service waits for it.
 #[derive(Debug)]

@@ -56,6 +56,7 @@ mod view;
 mod why;
 
 pub use accounts::ACCOUNT_FIRST;
+pub use agent_log::say_in_log;
 pub use capacity::capacity;
 pub use crash::CrashPoint;
 pub use kept::KEEPER_REPLACED_WITHIN;

@@ -28,6 +28,7 @@ const USAGE: &str = "usage: stead-probe WHAT [ARGS]
   spin MS                say what share of a core this one got in so long, then sleep
   deaf                   do not end when asked to
   say FILE [ARGS]..      write to FILE, a line each: the directory, `GREETING`, and the arguments
+  user FILE              write to FILE what the system calls the user, then sleep
   orphans FILE N         append `pid` to FILE; start a process that starts one with N - 1 and ends
   chain N TOKEN          start a process that does the same with N - 1, then sleep
   serve [OPTION=VALUE]..  answer HTTP; see serve.rs
@@ -59,6 +60,9 @@ fn main() -> ExitCode {
         ["start-many", count] if number(count).is_some() => start_many(number(count)),
         ["spin", millis] if number(millis).is_some() => spin(number(millis)),
         ["say", file, ref rest @ ..] => say(file, rest),
+        ["user", file] => {
+            os::user().and_then(|name| std::fs::write(file, name)).and_then(|()| sleep())
+        }
         ["orphans", file, left] if number(left).is_some() => orphans(file, number(left)),
         ["start", ref rest @ ..] => start(rest),
         ["serve", ref options @ ..] => serve::serve(options),

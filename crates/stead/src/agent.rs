@@ -45,8 +45,13 @@ pub(crate) fn run(ctx: &Context, mut args: AgentRunArgs) -> Result<(), Failure> 
     let Some(name) = args.service.take() else { return live(root.as_deref(), args) };
     // Whatever it lacks is told to the service manager, which hears only of what has begun.
     let life = move || {
-        live(root.as_deref(), args)
-            .map_err(|failure| Fault { code: failure.exit().code().into(), why: failure.whole() })
+        live(root.as_deref(), args).map_err(|failure| {
+            let why = failure.whole();
+            if let Ok(root) = root::find(root.as_deref()) {
+                stead_agent::say_in_log(&root, &why);
+            }
+            Fault { code: failure.exit().code().into(), why }
+        })
     };
     Ok(stead_host::be_service(&name, life)?)
 }

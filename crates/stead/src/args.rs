@@ -312,8 +312,9 @@ pub(crate) enum AgentCommand {
     Run(AgentRunArgs),
     /// Make the agent a service of this host, from the boot on; or upgrade it to this version
     ///
-    /// A service of systemd, or of Windows, where it takes an elevated prompt. Services run on while an agent is installed, upgraded or removed. An upgrade whose agent
-    /// does not answer is taken back.
+    /// A service of systemd, or of Windows, where it takes an elevated prompt. Services run on while
+    /// an agent is installed, upgraded or removed. An upgrade whose agent does not answer is taken
+    /// back.
     Install,
     /// Print which programs these are
     #[command(hide = true)]

@@ -38,8 +38,9 @@ impl Places {
         Ok(Self { service: AgentService::find(root)?, kits: KitPlaces::below(root) })
     }
 
-    /// Has the service start a kit from its next start on.
-    fn turn_to(&self, kit: &Path) -> Result<(), Failure> {
+    /// Has the service start a kit from its next start on; says which of its settings the system
+    /// does not know.
+    fn turn_to(&self, kit: &Path) -> Result<Vec<&'static str>, Failure> {
         switch(&self.kits.current(), kit)?;
         let current = self.kits.program(Path::new("current"));
         Ok(self.service.put(&self.kits.program(kit), &current)?)
@@ -50,14 +51,18 @@ impl Places {
 pub(crate) async fn install(ctx: &mut Context) -> Result<(), Failure> {
     let client = ctx.client()?;
     let places = Places::find(client.root())?;
-    let (installed, kit) = as_service(&places, &client).await?;
-    ctx.screen.write(&match installed {
-        Installed::Upgraded => format!("the agent was upgraded to {kit}; services ran on\n"),
+    let made = as_service(&places, &client).await?;
+    let mut text = match made.installed {
+        Installed::Upgraded => format!("the agent was upgraded to {}; services ran on\n", made.kit),
         Installed::Fresh | Installed::Later | Installed::Same => {
             let (name, place) = places.service.described();
             format!("the agent runs as {name}, from the boot on\n  {place}\n")
         }
-    })
+    };
+    if !made.unknown.is_empty() {
+        text.push_str(&format!("  not known to this system: {}\n", made.unknown.join(", ")));
+    }
+    ctx.screen.write(&text)
 }
 
 /// Sees to it that an agent of this version looks after a root, unless a later one does: as a
@@ -69,7 +74,7 @@ pub(crate) async fn make_current(client: &Client) -> Result<Installed, Failure> 
         return Ok(Installed::Later);
     }
     match AgentService::is_at_hand() {
-        true => Ok(as_service(&Places::find(client.root())?, client).await?.0),
+        true => Ok(as_service(&Places::find(client.root())?, client).await?.installed),
         false => as_process(client).await,
     }
 }
@@ -89,24 +94,35 @@ fn putting(root: &Path) -> Result<Putting, Failure> {
     began.map_err(|source| Failure::Root { root: root.into(), source })
 }
 
-/// Says what was done, and the name of the kit that the agent is of.
-async fn as_service(places: &Places, client: &Client) -> Result<(Installed, String), Failure> {
+/// What has become of an agent as a service.
+struct Made {
+    installed: Installed,
+    /// The name of the kit that it is of.
+    kit: String,
+    /// Settings of the service that the system does not know.
+    unknown: Vec<&'static str>,
+}
+
+async fn as_service(places: &Places, client: &Client) -> Result<Made, Failure> {
+    places.service.may_change()?;
     let had_service = places.service.is_installed()?;
     let _putting = putting(client.root())?;
     let kit = kit::make_present(&places.kits)?;
     let before = places.kits.current_kit();
     let is_same = before.as_deref() == Some(Path::new(&kit));
-    if let Some(before) = before.filter(|_| had_service && !is_same) {
-        upgrade(places, client, &before, Path::new(&kit)).await?;
-        return Ok((Installed::Upgraded, kit));
-    }
-    places.turn_to(Path::new(&kit))?;
-    if !had_service {
+    // Whichever is there has the root, and the service's would end for its sake.
+    if !places.service.runs() {
         end_unmanaged(client).await?;
     }
+    if let Some(before) = before.filter(|_| had_service && !is_same) {
+        let unknown = upgrade(places, client, &before, Path::new(&kit)).await?;
+        return Ok(Made { installed: Installed::Upgraded, kit, unknown });
+    }
+    let unknown = places.turn_to(Path::new(&kit))?;
     places.service.begin()?;
     answers(client).await?;
-    Ok((if had_service { Installed::Same } else { Installed::Fresh }, kit))
+    let installed = if had_service { Installed::Same } else { Installed::Fresh };
+    Ok(Made { installed, kit, unknown })
 }
 
 async fn as_process(client: &Client) -> Result<Installed, Failure> {
@@ -144,6 +160,7 @@ async fn as_process(client: &Client) -> Result<Installed, Failure> {
 pub(crate) fn uninstall(ctx: &mut Context) -> Result<(), Failure> {
     let client = ctx.client()?;
     let places = Places::find(client.root())?;
+    places.service.may_change()?;
     if !places.service.is_installed()? {
         return ctx.screen.write("the agent is not installed\n");
     }
@@ -178,13 +195,13 @@ async fn upgrade(
     client: &Client,
     before: &Path,
     kit: &Path,
-) -> Result<(), Failure> {
+) -> Result<Vec<&'static str>, Failure> {
     switch(&places.kits.previous(), before)?;
     places.service.revert_later(&places.kits.program(before))?;
     let begun = async {
-        places.turn_to(kit)?;
+        let unknown = places.turn_to(kit)?;
         places.service.restart()?;
-        answers(client).await
+        answers(client).await.map(|()| unknown)
     };
     let begun = begun.await;
     if begun.is_err() {

@@ -3,6 +3,7 @@
 //! All of it stays in a folder of its own below the target folder, so that builds for this
 //! machine are not disturbed.
 
+mod across;
 mod suite;
 mod toolchain;
 mod wine;
@@ -49,6 +50,9 @@ pub(crate) struct Selection {
     /// Only these packages
     #[arg(short, long = "package", value_name = "PACKAGE", default_values = PACKAGES)]
     packages: Vec<String>,
+    /// Optimise, as for users
+    #[arg(long)]
+    release: bool,
 }
 
 #[derive(Clone, Copy, clap::Args)]
@@ -72,7 +76,7 @@ pub(crate) fn run(windows: &Windows) -> Result<()> {
         Windows::Build(selection) => {
             let toolchain = Toolchain::ready()?;
             process::run(toolchain.cargo(Chore::Build)?.args(selection.flags()))?;
-            say::result(toolchain::binaries()?.display());
+            say::result(toolchain::binaries(selection.release)?.display());
             Ok(())
         }
         Windows::Lint(selection) => {
@@ -92,16 +96,24 @@ pub(crate) fn missing() -> Option<String> {
     ready.err().map(|why| format!("{why:#}"))
 }
 
+/// Builds what is given to users, optimised, and says where it is.
+pub(crate) fn shipped() -> Result<PathBuf> {
+    let mut build = Toolchain::ready()?.cargo(Chore::Build)?;
+    process::run(build.args(["-p", "stead", "-p", "stead-keeper", "--release"]))?;
+    toolchain::binaries(true)
+}
+
 /// What `cargo xtask test` tries for Windows.
 pub(crate) fn try_all() -> Result<()> {
     let packages = PACKAGES.iter().map(|package| (*package).to_owned()).collect();
-    run(&Windows::Lint(Selection { packages }))?;
+    run(&Windows::Lint(Selection { packages, release: false }))?;
     suite::run(false)
 }
 
 impl Selection {
     fn flags(&self) -> impl Iterator<Item = &str> {
-        self.packages.iter().flat_map(|package| ["-p", package])
+        let optimised = self.release.then_some("--release");
+        self.packages.iter().flat_map(|package| ["-p", package]).chain(optimised)
     }
 }
 
@@ -127,6 +139,6 @@ mod tests {
         let all: Vec<String> = PACKAGES.iter().map(|package| format!("-p {package}")).collect();
         assert_eq!(flags("build"), all.join(" "));
         assert_eq!(flags("build -p stead-proc"), "-p stead-proc");
-        assert_eq!(flags("build -p a --package b"), "-p a -p b");
+        assert_eq!(flags("build -p a --package b --release"), "-p a -p b --release");
     }
 }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::across;
 use super::toolchain::{Chore, Toolchain};
 use super::wine::Prefix;
 use crate::workspace::{cargo, root, scratch};
@@ -31,14 +32,14 @@ const TABLE: &str = "docs/parity.md";
 
 /// How a test went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Went {
+pub(super) enum Went {
     Well,
     Badly,
     NotRun,
 }
 
 /// Tests by their names.
-type Results = BTreeMap<String, Went>;
+pub(super) type Results = BTreeMap<String, Went>;
 
 /// Runs all of it, and compares the table with what came of it, or writes it.
 pub(super) fn run(write: bool) -> Result<()> {
@@ -70,7 +71,8 @@ pub(super) fn run(write: bool) -> Result<()> {
 fn under_wine() -> Result<Results> {
     let toolchain = Toolchain::ready()?;
     let mut build = toolchain.cargo(Chore::Build)?;
-    build.args(PROGRAMS.iter().flat_map(|package| ["-p", package]));
+    let programs_of = PROGRAMS.iter().chain(&across::PROGRAMS);
+    build.args(programs_of.flat_map(|package| ["-p", package]));
     process::run(&mut build)?;
     let mut units = toolchain.cargo(Chore::BuildTests)?;
     units.args(UNITS.iter().flat_map(|package| ["-p", package])).arg("--lib");
@@ -97,11 +99,12 @@ fn under_wine() -> Result<Results> {
     for program in &suites {
         all.extend(in_wine(program)?);
     }
+    across::run(&prefix)?;
     Ok(all)
 }
 
 /// Builds tests and says where they are.
-fn programs(build: &mut Command) -> Result<Vec<PathBuf>> {
+pub(super) fn programs(build: &mut Command) -> Result<Vec<PathBuf>> {
     let lines = process::output(build.arg("--message-format=json").stderr(Stdio::inherit()))?;
     let messages = lines.split(|byte| *byte == b'\n');
     let built = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
@@ -111,7 +114,7 @@ fn programs(build: &mut Command) -> Result<Vec<PathBuf>> {
 
 /// Runs a test program and reads what it says. It writes to a file: what it leaves behind could
 /// hold a pipe open.
-fn results(command: &mut Command, name: &str) -> Result<Results> {
+pub(super) fn results(command: &mut Command, name: &str) -> Result<Results> {
     let path = scratch("xtask")?.join(format!("{name}.log"));
     let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);

@@ -99,8 +99,8 @@ pub(super) fn folder() -> Result<PathBuf> {
 }
 
 /// Where `Chore::Build` leaves programs.
-pub(super) fn binaries() -> Result<PathBuf> {
-    Ok(folder()?.join(TARGET).join("debug"))
+pub(super) fn binaries(release: bool) -> Result<PathBuf> {
+    Ok(folder()?.join(TARGET).join(if release { "release" } else { "debug" }))
 }
 
 fn debian(chore: Chore) -> Command {

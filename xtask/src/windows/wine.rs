@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -30,6 +31,16 @@ const PRNG_SOURCE: &str = "xtask/src/windows/bcryptprimitives.c";
 /// stands between a crash and its exit code, the others are asked for in a window.
 const OVERRIDES: &str = "winemenubuilder.exe,winedbg.exe,mscoree,mshtml=d";
 
+/// What Windows calls whoever runs its programs: all that is tried there is tried with a name that
+/// code pages have no letters for.
+const USER: &str = "张三";
+
+/// The accounts of this machine with that name, beside the prefix.
+const ACCOUNTS: &str = "passwd";
+
+/// Whoever runs Windows programs has this number, to begin with or in a namespace of its own.
+const ROOT_UID: u32 = 0;
+
 /// Where Wine would find a screen.
 const SCREENS: [&str; 2] = ["DISPLAY", "WAYLAND_DISPLAY"];
 
@@ -47,6 +58,10 @@ impl Prefix {
         let above = toolchain::folder()?;
         workspace::make(&above)?;
         let prefix = Self { folder: above.join("wine"), _lock: lock(&above.join("wine.lock"))? };
+        let accounts = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+        let own = prefix.folder.with_file_name(ACCOUNTS);
+        fs::write(&own, renamed(&accounts))
+            .with_context(|| format!("cannot write {}", own.display()))?;
         // What was killed may have left programs behind.
         prefix.end()?;
         if remove_half_made(&prefix.folder)? {
@@ -61,6 +76,13 @@ impl Prefix {
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = command(WINE, &self.folder);
         command.arg(program);
+        command
+    }
+
+    /// A command of this machine that finds Wine and the prefix.
+    pub(super) fn beside(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = command(program, &self.folder);
+        command.env("STEAD_WINE", WINE);
         command
     }
 
@@ -141,9 +163,37 @@ fn remove_half_made(folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// One of Wine's own programs, in this prefix.
-fn command(program: &str, prefix: &Path) -> Command {
-    let mut command = Command::new(program);
+/// One of Wine's own programs, or one that starts them, in this prefix.
+fn command(program: impl AsRef<OsStr>, prefix: &Path) -> Command {
+    let mut command = named(program, &prefix.with_file_name(ACCOUNTS));
+    surround(&mut command, prefix);
+    command
+}
+
+/// A program that takes the user to be called as these accounts say. Wine asks nothing else.
+fn named(program: impl AsRef<OsStr>, accounts: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    if fs::metadata("/proc/self").is_ok_and(|own| own.uid() != ROOT_UID) {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/passwd && exec \"$@\""]);
+    command.arg(accounts).arg(program);
+    command
+}
+
+/// The accounts of this machine, with another name for whoever runs Windows programs.
+fn renamed(accounts: &str) -> String {
+    let rename = |line: &str| match line.split(':').nth(2) {
+        Some(uid) if uid == ROOT_UID.to_string() => {
+            let rest = line.find(':').map_or("", |end| &line[end..]);
+            format!("{USER}{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    accounts.lines().map(rename).collect()
+}
+
+fn surround<'a>(command: &'a mut Command, prefix: &Path) -> &'a mut Command {
     command.env("WINEPREFIX", prefix).env("WINEDEBUG", "-all");
     command.env("WINEARCH", "win64").env("WINEDLLOVERRIDES", OVERRIDES);
     for name in SCREENS {
@@ -183,6 +233,13 @@ mod tests {
         assert!(lock(&path).is_err());
         drop(held);
         assert!(lock(&path).is_ok());
+    }
+
+    #[test]
+    fn whoever_runs_programs_has_another_name_and_all_others_keep_theirs() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1000::/home/ada:\n";
+        let expected = "张三:x:0:0:root:/root:/bin/sh\nada:x:1000:1000::/home/ada:\n";
+        assert_eq!(renamed(accounts), expected);
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl AgentService {
         (UNIT.to_owned(), format!("unit {}", self.unit.display()))
     }
 
+    /// An error where this process has not the rights to install services.
+    pub fn may_change(&self) -> Result<(), ServiceError> {
+        // Without root's there are those of the user.
+        Ok(())
+    }
+
     /// Whether there is one; an error where it is about another root.
     pub fn is_installed(&self) -> Result<bool, ServiceError> {
         let Ok(there) = fs::read_to_string(&self.unit) else { return Ok(self.unit.exists()) };
@@ -93,17 +99,18 @@ impl AgentService {
         Err(failed("write its unit", why))
     }
 
-    /// Has it start what `current` leads to, which is the program. It runs on as it does.
-    pub fn put(&self, _program: &Path, current: &Path) -> Result<(), ServiceError> {
+    /// Has it start what `current` leads to, which is the program. It runs on as it does. Says which
+    /// settings the system does not know: none.
+    pub fn put(&self, _program: &Path, current: &Path) -> Result<Vec<&'static str>, ServiceError> {
         let wanted_by = if self.is_root { "multi-user.target" } else { "default.target" };
         let text = unit_text(&self.root, current, wanted_by);
         if fs::read_to_string(&self.unit).is_ok_and(|there| there == text) {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let folder = self.unit.parent().unwrap_or(Path::new("/"));
         let written = fs::create_dir_all(folder).and_then(|()| fs::write(&self.unit, text));
         written.map_err(|error| failed("write its unit", error))?;
-        self.systemctl(&["daemon-reload"])
+        self.systemctl(&["daemon-reload"]).map(|()| Vec::new())
     }
 
     /// Has it run, now and from each boot on.
@@ -126,6 +133,11 @@ impl AgentService {
         self.systemctl(&["disable", "--now", UNIT])?;
         fs::remove_file(&self.unit).map_err(|error| failed("remove its unit", error))?;
         self.systemctl(&["daemon-reload"])
+    }
+
+    /// Whether an agent is there that it has started, or is about to.
+    pub fn runs(&self) -> bool {
+        self.systemctl(&["is-active", "--quiet", UNIT]).is_ok()
     }
 
     /// Whether it starts at boot.

@@ -43,6 +43,20 @@ pub(crate) fn shell(line: &str) -> Command {
     command
 }
 
+/// What the accounts of this machine call whoever this runs as.
+pub(crate) fn user() -> io::Result<String> {
+    // SAFETY: it only tells a number.
+    #[expect(unsafe_code, reason = "the standard library does not tell it")]
+    let uid = unsafe { libc::geteuid() }.to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd")?;
+    let mut names = accounts.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    names.next().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 /// Both streams without a buffer. Opening `/dev/stdout` again is what shells and many services do.
 pub(crate) fn streams() -> io::Result<[File; 2]> {
     let open = |path| OpenOptions::new().write(true).open(path);

@@ -8,8 +8,8 @@ mod linux;
 mod windows;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{handed_listener, note_end, note_read_again, notify, shell, streams};
+pub(crate) use linux::{handed_listener, note_end, note_read_again, notify, shell, streams, user};
 #[cfg(windows)]
 pub(crate) use windows::{
-    handed_listener, hostile, note_end, note_read_again, notify, shell, streams,
+    handed_listener, hostile, note_end, note_read_again, notify, shell, streams, user,
 };

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
+use windows_sys::Win32::System::WindowsProgramming::GetUserNameW;
 
 /// Somebody has asked for the end.
 static IS_ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -31,6 +32,24 @@ extern "system" fn told(_what: u32) -> i32 {
         flag.store(true, Ordering::Relaxed);
     }
     1
+}
+
+/// The longest name of a user, with its end.
+const USER_LEN_MAX: usize = 257;
+
+/// What the system calls whoever this runs as.
+pub(crate) fn user() -> io::Result<String> {
+    let mut name = [0_u16; USER_LEN_MAX];
+    let mut len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    #[expect(unsafe_code, reason = "the standard library does not tell it")]
+    // SAFETY: the name is as long as is said.
+    match unsafe { GetUserNameW(name.as_mut_ptr(), &mut len) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => {
+            let end = name.iter().position(|unit| *unit == 0).unwrap_or(name.len());
+            Ok(String::from_utf16_lossy(&name[..end]))
+        }
+    }
 }
 
 /// Nothing asks a service here to read again.

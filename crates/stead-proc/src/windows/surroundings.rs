@@ -1,19 +1,22 @@
 //! What programs find around them, and where state is kept.
 
-#![expect(unsafe_code, reason = "what rights a process has, has no safe form")]
+#![expect(unsafe_code, reason = "what rights a process has and the registry have no safe form")]
 
 use std::ffi::OsString;
+use std::os::windows::ffi::OsStringExt as _;
 use std::os::windows::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::ptr;
 
+use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 use windows_sys::Win32::Security::{
     GetTokenInformation, TOKEN_ELEVATION, TOKEN_QUERY, TokenElevation,
 };
+use windows_sys::Win32::System::Registry::{HKEY_LOCAL_MACHINE, RRF_RT_REG_SZ, RegGetValueW};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
-use super::sys::{made, raw};
+use super::sys::{made, raw, wide};
 
 /// What the system says to every program; some do not start without.
 const SYSTEM: [&str; 13] = [
@@ -31,6 +34,25 @@ const SYSTEM: [&str; 13] = [
     "SystemDrive",
     "SystemRoot",
 ];
+
+const ENVIRONMENT: &str = r"SYSTEM\CurrentControlSet\Control\Session Manager\Environment";
+const PROFILES: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList";
+
+/// Which of these are asked of the system itself, by key and name: what a service of the system
+/// finds of them around it may not be what a user does, and a run goes on whoever its agent is.
+const ASKED: [(&str, &str, &str); 8] = [
+    ("ALLUSERSPROFILE", PROFILES, "ProgramData"),
+    ("ComSpec", ENVIRONMENT, "ComSpec"),
+    ("NUMBER_OF_PROCESSORS", ENVIRONMENT, "NUMBER_OF_PROCESSORS"),
+    ("OS", ENVIRONMENT, "OS"),
+    ("PATHEXT", ENVIRONMENT, "PATHEXT"),
+    ("PROCESSOR_ARCHITECTURE", ENVIRONMENT, "PROCESSOR_ARCHITECTURE"),
+    ("ProgramData", PROFILES, "ProgramData"),
+    ("PUBLIC", PROFILES, "Public"),
+];
+
+/// The longest of them, in units.
+const ASKED_LEN_MAX: usize = 1 << 12;
 
 /// Where the system's folder is on nearly every host.
 const SYSTEM_ROOT: &str = r"C:\Windows";
@@ -69,7 +91,27 @@ pub fn bare(command: &mut Command) -> &mut Command {
 }
 
 fn told_by_system() -> impl Iterator<Item = (String, OsString)> {
-    SYSTEM.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)))
+    SYSTEM.into_iter().filter_map(|name| {
+        let asked = ASKED.iter().find(|(asked, ..)| *asked == name);
+        let told = asked.and_then(|(_, key, value)| ask(key, value));
+        Some((name.to_owned(), told.or_else(|| std::env::var_os(name))?))
+    })
+}
+
+/// A text that the system keeps for all, with what it refers to filled in.
+fn ask(key: &str, name: &str) -> Option<OsString> {
+    let (key, name) = (wide(key).ok()?, wide(name).ok()?);
+    let mut text = vec![0_u16; ASKED_LEN_MAX];
+    let mut len = size_of_val(text.as_slice()) as u32;
+    // SAFETY: both names end with a zero, and the buffer has so many bytes.
+    let answer = unsafe {
+        let (kind, none) = (RRF_RT_REG_SZ, ptr::null_mut());
+        let into = text.as_mut_ptr().cast();
+        let (key, name) = (key.as_ptr(), name.as_ptr());
+        RegGetValueW(HKEY_LOCAL_MACHINE, key, name, kind, none, into, &raw mut len)
+    };
+    let units = text.split(|unit| *unit == 0).next().filter(|text| !text.is_empty())?;
+    (answer == ERROR_SUCCESS).then(|| OsString::from_wide(units))
 }
 
 /// The folder with the state of programs that look after this host, where this one may do that,

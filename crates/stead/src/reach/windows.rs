@@ -206,21 +206,25 @@ mod tests {
 
     #[test]
     fn a_line_looks_for_the_programs_before_it_runs_them() {
-        for (purpose, line) in [
-            (
-                Purpose::Change,
-                r"if exist R\programs\aa\stead.exe (R\programs\aa\stead.exe --root R relay) else echo stead-wants windows %PROCESSOR_ARCHITECTURE%",
-            ),
+        let own = r"if exist R\programs\aa\stead.exe (R\programs\aa\stead.exe --root R relay)";
+        for (purpose, otherwise) in [
+            (Purpose::Change, "echo stead-wants windows %PROCESSOR_ARCHITECTURE%"),
             (
                 Purpose::Look,
-                r"if exist R\programs\aa\stead.exe (R\programs\aa\stead.exe --root R relay) else if exist R\programs\current (for /f %k in (R\programs\current) do @R\programs\%k\stead.exe --root R relay) else echo stead-none",
+                concat!(
+                    r"if exist R\programs\current (for /f %k in (R\programs\current) do ",
+                    r"@R\programs\%k\stead.exe --root R relay) else echo stead-none"
+                ),
             ),
         ] {
-            assert_eq!(first("R", purpose, "aa"), line);
+            assert_eq!(first("R", purpose, "aa"), format!("{own} else {otherwise}"));
         }
         assert_eq!(
-            brought("R", "aa"),
-            r"stead-aa\stead.exe --root R agent put aa && rd /s /q stead-aa & R\programs\aa\stead.exe --root R relay"
+            brought("R", "aa").split(" & ").collect::<Vec<_>>(),
+            [
+                r"stead-aa\stead.exe --root R agent put aa && rd /s /q stead-aa",
+                r"R\programs\aa\stead.exe --root R relay"
+            ]
         );
     }
 

@@ -5,9 +5,8 @@
 mod place;
 
 use std::fs;
-use std::process::Command;
 
-use place::{Place, eventually, probe, stead};
+use place::{ACCOUNT, Place, eventually, probe};
 
 #[test]
 fn the_instances_of_a_killed_agent_live_on_and_are_adopted() {
@@ -98,8 +97,7 @@ fn one_root_has_one_agent_and_takes_orders_by_its_socket_alone() {
     place.write(&["sleep"]);
     place.done(&["up", "--detach"]);
     let agent = place.agent();
-    let mut other = Command::new(stead());
-    let other = place.surround(other.args(["agent", "run"])).output().unwrap();
+    let other = place.stead(&["agent", "run"]);
     let said = String::from_utf8_lossy(&other.stderr);
     assert!(!other.status.success() && said.contains("another agent"), "{said}");
     assert_eq!(place.agent(), agent);
@@ -114,4 +112,22 @@ fn one_root_has_one_agent_and_takes_orders_by_its_socket_alone() {
     let said = String::from_utf8_lossy(&failed.stderr);
     assert!(!failed.status.success() && said.contains("nowhere"), "{said}");
     assert_eq!(place.instance()["pid"], before["pid"]);
+}
+
+/// On Linux the account is the service's, on Windows that of the agent, in whose home all of it is.
+#[test]
+fn an_account_of_any_name_is_as_good_as_any() {
+    let place = Place::with_account("account");
+    let told = place.root().join("data/web.0/user");
+    place.write(&["user", told.to_str().unwrap()]);
+    if cfg!(target_os = "linux") {
+        let text = fs::read_to_string(place.fleet_file()).unwrap();
+        fs::write(place.fleet_file(), format!("{text}user = {:?}\n", ACCOUNT.0)).unwrap();
+    }
+    place.done(&["up", "--detach"]);
+    let user = eventually("it tells who it is", || {
+        fs::read_to_string(&told).ok().filter(|name| !name.is_empty())
+    });
+    assert_eq!(user, ACCOUNT.0);
+    place.done(&["stop", "web"]);
 }

@@ -18,14 +18,57 @@ pub(crate) struct Place {
     folder: PathBuf,
     /// An agent of the test's own.
     agent: Option<Child>,
+    /// Commands are run where this is an account of the machine.
+    account: Option<&'static str>,
 }
+
+/// The name of an account, and the number that it has on Linux.
+pub(crate) const ACCOUNT: (&str, u32) = ("张三", 61_234);
 
 impl Place {
     pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("stead-same-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        Self { folder, agent: None }
+        Self { folder, agent: None, account: None }
+    }
+
+    /// The same, where there is an account with such a name.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_account(name: &str) -> Self {
+        let mut place = Self::new(name);
+        place.account = Some(ACCOUNT.0);
+        let (name, uid) = ACCOUNT;
+        let known = fs::read_to_string("/etc/passwd").unwrap();
+        fs::write(place.accounts(), format!("{known}{name}:x:{uid}:{uid}::/:/bin/sh\n")).unwrap();
+        place
+    }
+
+    /// Whoever runs the tests has seen to it that they are run by such an account.
+    #[cfg(windows)]
+    pub(crate) fn with_account(name: &str) -> Self {
+        let mut place = Self::new(name);
+        place.account = Some(ACCOUNT.0);
+        place
+    }
+
+    fn accounts(&self) -> PathBuf {
+        self.folder.join("passwd")
+    }
+
+    /// A command that finds this fleet.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = match self.account {
+            Some(_) if cfg!(target_os = "linux") => {
+                let mut command = Command::new("unshare");
+                let run = "mount --bind \"$0\" /etc/passwd && exec \"$@\"";
+                command.args(["--mount", "sh", "-c", run]).arg(self.accounts()).arg(stead());
+                command
+            }
+            _ => Command::new(stead()),
+        };
+        self.surround(command.args(args));
+        command
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -48,14 +91,14 @@ impl Place {
     }
 
     /// Has a command find this fleet.
-    pub(crate) fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.current_dir(&self.folder).env("STEAD_ROOT", self.root());
         command.env("STEAD_KEEPER_BIN", beside("STEAD_KEEPER_BIN", "stead-keeper"));
         command.stdin(Stdio::null())
     }
 
     pub(crate) fn stead(&self, args: &[&str]) -> Output {
-        self.surround(Command::new(stead()).args(args)).output().unwrap()
+        self.command(args).output().unwrap()
     }
 
     pub(crate) fn done(&self, args: &[&str]) -> String {
@@ -71,8 +114,7 @@ impl Place {
 
     /// An agent in the foreground, as a service manager starts it.
     pub(crate) fn start_agent(&mut self) {
-        let mut command = Command::new(stead());
-        let command = self.surround(command.args(["agent", "run"]));
+        let mut command = self.command(&["agent", "run"]);
         let agent = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         self.agent = Some(agent);
         eventually("the agent answers", || self.stead(&["status"]).status.success().then_some(()));
