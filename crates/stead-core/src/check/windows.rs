@@ -16,7 +16,7 @@ pub(super) use self::facts::PREFIX;
 pub use self::facts::{Windows, covers, is_known_account};
 pub use self::firewall::lets_in;
 
-/// The first Windows that Rust's standard library runs on.
+/// The first Windows that Rust's standard library is for.
 const MAJOR_MIN: u32 = 10;
 
 /// The longest path that a program can use which does not ask for longer ones.
@@ -37,14 +37,14 @@ fn windows(facts: &Facts) -> Windows {
 }
 
 pub(super) fn version(facts: &Facts, _: &Needs) -> Vec<Finding> {
-    let about = About { check: "version", reason: "stead's own programs begin on no earlier one" };
+    let about = About { check: "version", reason: "stead's own programs are built for Windows 10" };
     let Some(version) = &facts.kernel else { return Vec::new() };
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     let Some(major) = major else {
         return Vec::from([about.warn(version.as_str(), "look whether it is Windows 10 or later")]);
     };
     let mend = "Windows 10, or Windows Server 2016, or later";
-    let bad = (major < MAJOR_MIN).then(|| about.fail(version.as_str(), mend));
+    let bad = (major < MAJOR_MIN).then(|| about.warn(format!("{version} is an earlier one"), mend));
     about.unless(bad, version.as_str())
 }
 
