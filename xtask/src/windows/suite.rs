@@ -19,6 +19,9 @@ use crate::{process, say};
 /// The packages and their test programs.
 const SUITES: [(&str, &str); 2] = [("stead-keeper", "same_promises"), ("stead", "same_agent")];
 
+/// The packages and their test programs of what Windows alone has, which are in no table.
+const WINDOWS_ALONE: [(&str, &str); 1] = [("stead", "host_facts")];
+
 /// Packages whose unit tests hold on Windows as well; what they show is no promise to users.
 const UNITS: [&str; 4] = ["stead-local", "stead-proc", "stead-release", "stead-wire"];
 
@@ -77,11 +80,15 @@ fn under_wine() -> Result<Results> {
     let mut units = toolchain.cargo(Chore::BuildTests)?;
     units.args(UNITS.iter().flat_map(|package| ["-p", package])).arg("--lib");
     let units = programs(&mut units)?;
-    let mut suites = Vec::new();
-    for (package, test) in SUITES {
-        let mut build = toolchain.cargo(Chore::BuildTests)?;
-        suites.extend(programs(build.args(["-p", package, "--test", test]))?);
-    }
+    let tests = |of: &[(&str, &str)]| -> Result<Vec<PathBuf>> {
+        let mut built = Vec::new();
+        for (package, test) in of {
+            let mut build = toolchain.cargo(Chore::BuildTests)?;
+            built.extend(programs(build.args(["-p", package, "--test", test]))?);
+        }
+        Ok(built)
+    };
+    let (suites, alone) = (tests(&SUITES)?, tests(&WINDOWS_ALONE)?);
     let prefix = Prefix::open()?;
     let in_wine = |program: &Path| -> Result<Results> {
         let mut command = prefix.command(program);
@@ -93,6 +100,12 @@ fn under_wine() -> Result<Results> {
         let bad = in_wine(program)?.values().filter(|went| **went == Went::Badly).count();
         if bad > 0 {
             bail!("{bad} unit tests of {} fail under Wine", program.display());
+        }
+    }
+    for program in &alone {
+        let results = in_wine(program)?;
+        if let Some((name, _)) = results.iter().find(|(_, went)| **went != Went::Well) {
+            bail!("`{name}` is not shown under Wine");
         }
     }
     let mut all = Results::new();
