@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::windows::io::OwnedSocket;
 use std::path::{Path, PathBuf};
@@ -129,6 +129,46 @@ fn a_host_tells_what_it_is_and_who_listens_at_ports_that_are_asked_for() {
     let windows = free.windows.unwrap();
     assert!(windows.uptime_s.is_some() && windows.pending_reboot.is_some(), "{windows:?}");
     assert!(windows.refused_ports.is_empty() && windows.may_make_services.is_some());
+}
+
+/// What makes this test program one that listens, at a port that it says, until its input ends.
+const LISTENS: &str = "STEAD_TEST_LISTENS";
+
+#[test]
+fn role_listens() {
+    if std::env::var_os(LISTENS).is_none() {
+        return;
+    }
+    let own = Listening::at("0.0.0.0:0");
+    println!("\nlistens at {}", own.port);
+    std::io::stdout().flush().unwrap();
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+/// Who is told to listen at a port by a copy of this program at a path.
+fn holder(place: &Place, program: &Path) -> Holder {
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    fs::copy(std::env::current_exe().unwrap(), program).unwrap();
+    let mut command = Command::new(program);
+    command.args(["role_listens", "--nocapture", "--test-threads=1"]).env(LISTENS, "1");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find_map(|line| line.strip_prefix("listens at ").map(ToOwned::to_owned));
+    let facts = place.told(&[&format!("port:{}", line.expect("it listens"))], "go\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let [listener] = facts.listeners.as_slice() else { panic!("{facts:?}") };
+    listener.holder
+}
+
+#[test]
+fn who_listens_by_programs_of_the_root_is_its_own() {
+    let place = Place::new("own");
+    let root = place.0.join("root");
+    assert_eq!(holder(&place, &root.join("programs/0123/stead-keeper.exe")), Holder::Own);
+    // Control: the same program is another's beside the root, or in its releases.
+    assert_eq!(holder(&place, &place.0.join("stead-keeper.exe")), Holder::Other);
+    assert_eq!(holder(&place, &root.join("releases/0123/web.exe")), Holder::Other);
 }
 
 #[test]
