@@ -20,7 +20,7 @@ use crate::Ended;
 use crate::agent_log::AgentLog;
 use crate::crash::Crash;
 use crate::front::FrontLink;
-use crate::hands::{Done, Job, Start};
+use crate::hands::{Done, Job, Settled, Start};
 use crate::host::AllWanted;
 use crate::journal::Journal;
 use crate::kept::{Keeper, Kept};
@@ -46,6 +46,9 @@ pub(crate) const START_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Accounts that are not there are looked for again after this.
 const RESOLVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// What a trouble with the registry concerns.
+const REGISTRY: &str = "registry.json";
 
 /// How an agent ends that has nothing left to look after.
 const ALL_DOWN: Ended = Ended::Down { left: Vec::new() };
@@ -150,8 +153,14 @@ impl Agent {
             }
             Message::Ask(Ask::Snapshot { silent, to }) => drop(to.send(self.snapshot(&silent))),
             Message::ChildEnded => self.reap_children(),
-            Message::Done(Done::Applied { stored, wanted }) => self.applied(*stored, wanted),
-            Message::Done(Done::Buried { instance, retired }) => self.buried(&instance, retired),
+            Message::Done(Done::Applied { stored, wanted, settled }) => {
+                self.settled(settled);
+                self.applied(*stored, wanted);
+            }
+            Message::Done(Done::Buried { instance, retired, settled }) => {
+                self.settled(settled);
+                self.buried(&instance, retired);
+            }
             Message::Done(Done::Collected(collected)) => self.collected(collected),
             Message::Done(Done::Prepared { instance, mark, prepared }) => {
                 self.prepared(&instance, mark, prepared);
@@ -344,6 +353,18 @@ impl Agent {
     pub(crate) fn plan_state(&self) -> PlanState {
         let plan = self.stored.as_ref().map(|stored| stored.plan.clone());
         PlanState { generation: self.generation(), plan }
+    }
+
+    /// Takes note of whether the registry is as the services have it.
+    pub(crate) fn settled(&mut self, settled: Settled) {
+        match settled {
+            Ok(()) => drop(self.troubles.remove(REGISTRY)),
+            Err(why) => {
+                self.log.say(&why);
+                self.troubles
+                    .insert(REGISTRY.into(), format!("{why}; the next change tries again"));
+            }
+        }
     }
 
     /// Writes to the agent's log and journal that something was damaged, and shows it as a trouble.

@@ -9,10 +9,12 @@ pub enum CrashPoint {
     AfterKeeperSpawn = 4,
     BeforeAdoption = 5,
     AfterAdoption = 6,
+    BeforeRegistryChange = 7,
+    AmidRegistryChange = 8,
 }
 
 impl CrashPoint {
-    /// Every place, in the order of their numbers.
+    /// Every place that an agent comes by on any system, in the order of their numbers.
     pub const ALL: [Self; 6] = [
         Self::BeforePlanWrite,
         Self::AfterPlanWrite,
@@ -21,6 +23,9 @@ impl CrashPoint {
         Self::BeforeAdoption,
         Self::AfterAdoption,
     ];
+
+    /// What follows those where there is a registry.
+    pub const OF_REGISTRY: [Self; 2] = [Self::BeforeRegistryChange, Self::AmidRegistryChange];
 }
 
 /// Which place to die at, if any.
@@ -42,7 +47,8 @@ mod tests {
 
     #[test]
     fn crash_points_are_numbered_from_one_without_a_gap() {
-        let numbers = CrashPoint::ALL.map(|point| point as usize);
-        assert_eq!(numbers.to_vec(), (1..=CrashPoint::ALL.len()).collect::<Vec<_>>());
+        let all = CrashPoint::ALL.into_iter().chain(CrashPoint::OF_REGISTRY);
+        let numbers: Vec<usize> = all.map(|point| point as usize).collect();
+        assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
     }
 }

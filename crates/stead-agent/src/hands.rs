@@ -1,7 +1,7 @@
 //! What touches the disk on behalf of the agent, on one thread, in order: a slow disk holds up
 //! these jobs and not what the agent sees and answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use stead_core::launch::Launch;
-use stead_core::names::InstanceName;
+use stead_core::names::{InstanceName, ServiceName};
 use stead_core::plan::Digest;
 use stead_core::preflight::{Finding, Preflight};
 use stead_proc::{AsHandle as _, FolderLock, NamedSocket, OwnedHandle};
@@ -30,6 +30,7 @@ use crate::kit;
 use crate::layout::{InstanceError, Layout};
 use crate::message::Message;
 use crate::preflight;
+use crate::registry::{Keys, RegistryError};
 use crate::rollout::{ROLLOUT_FORMAT, Remembered};
 use crate::store::{self, Found, Stored};
 
@@ -82,11 +83,14 @@ pub(crate) struct Start {
 /// What a run may be refused by, a sentence each; it is begun all the same.
 pub(crate) type Warnings = Vec<String>;
 
+/// Whether the registry is as the services have it that are switched already, or why not.
+pub(crate) type Settled = Result<(), String>;
+
 /// What became of a job.
 #[derive(Debug)]
 pub(crate) enum Done {
-    Applied { stored: Box<Stored>, wanted: Result<AllWanted, io::Error> },
-    Buried { instance: InstanceName, retired: bool },
+    Applied { stored: Box<Stored>, wanted: Result<AllWanted, io::Error>, settled: Settled },
+    Buried { instance: InstanceName, retired: bool, settled: Settled },
     Collected(io::Result<Collected>),
     Prepared { instance: InstanceName, mark: u32, prepared: Result<Warnings, String> },
     Recorded { error: io::Error },
@@ -114,6 +118,8 @@ pub(crate) struct Hands {
     pub(crate) keeper: PathBuf,
     pub(crate) keeper_args: Vec<String>,
     pub(crate) crash: Crash,
+    /// The services of the plan; `None`: there is none, or none that can be read.
+    pub(crate) planned: Option<BTreeSet<ServiceName>>,
 }
 
 impl Hands {
@@ -139,11 +145,14 @@ impl Hands {
                 self.crash.at(CrashPoint::BeforePlanWrite);
                 let written = store::write_plan(&self.layout.plan(), &stored);
                 self.crash.at(CrashPoint::AfterPlanWrite);
-                Done::Applied { stored, wanted: written.map(|()| wanted) }
+                let wanted = written.map(|()| wanted);
+                let settled = wanted.as_ref().map_or(Ok(()), |wanted| self.obey(&stored, wanted));
+                Done::Applied { stored, wanted, settled }
             }
             Job::Bury { instance } => {
                 let retired = self.bury(&instance);
-                Done::Buried { instance, retired }
+                let settled = if retired { self.settle(&AllWanted::new()) } else { Ok(()) };
+                Done::Buried { instance, retired, settled }
             }
             Job::Collect(job) => {
                 Done::Collected(collect::collect(&self.layout, &self.keeper, &job))
@@ -181,6 +190,22 @@ impl Hands {
         host::all_wanted(&self.layout, kit::folder(&self.keeper), stored, &mut self.accounts)
     }
 
+    fn keys(&self) -> Keys<'_> {
+        Keys { layout: &self.layout, crash: self.crash }
+    }
+
+    /// Takes note of the plan that holds from now on.
+    pub(crate) fn obey(&mut self, stored: &Stored, wanted: &AllWanted) -> Settled {
+        let services = stored.plan.instances.keys().map(|name| name.service().clone());
+        self.planned = Some(services.collect());
+        self.settle(wanted)
+    }
+
+    fn settle(&self, wanted: &AllWanted) -> Settled {
+        let Some(planned) = &self.planned else { return Ok(()) };
+        self.keys().settle(planned, wanted).map_err(|error| error.to_string())
+    }
+
     fn bury(&self, instance: &InstanceName) -> bool {
         let folder = self.layout.instance(instance);
         // The lock is held while the folder goes, so that no keeper can come up in it; where it
@@ -197,7 +222,10 @@ impl Hands {
         let account = asked.launch.account.as_ref();
         self.layout.make_instance(name, account)?;
         config::put(&self.layout, name, account, asked.launch.config.as_ref())?;
-        let found = self.preflight(name, &asked);
+        let found = self.preflight(name, &asked).and_then(|warnings| {
+            self.keys().set(name.service(), &asked.launch.registry)?;
+            Ok(warnings)
+        });
         if found.is_err()
             && let Found::Whole(launch) = read_launch(&self.layout.instance(name))
         {
@@ -227,11 +255,15 @@ impl Hands {
         Err(StartError::Refused(sentences(blocking)))
     }
 
-    /// The preflight of an instance that has had no run. Of one that is not begun nothing is left.
+    /// The preflight of an instance that has had no run, and its keys. Of one that is not begun
+    /// nothing is left.
     fn first_preflight(&self, start: &Start, launch: &Launch) -> Result<Warnings, StartError> {
         let (launch, ports) = (Box::new(launch.clone()), start.ports.clone());
         let asked = Preflight { launch, ports, first: true };
-        let found = self.preflight(&start.instance, &asked);
+        let found = self.preflight(&start.instance, &asked).and_then(|warnings| {
+            self.keys().set(start.instance.service(), &asked.launch.registry)?;
+            Ok(warnings)
+        });
         let folder = self.layout.instance(&start.instance);
         if found.is_err()
             && let Ok(Ok(lock)) = FolderLock::acquire(&folder)
@@ -268,6 +300,9 @@ impl Hands {
         let fifos = self.layout.fifos(&start.instance).into_iter().map(open);
         let fifos = fifos.collect::<Result<_, _>>()?;
         if !is_kept {
+            if !is_first {
+                self.keys().set(start.instance.service(), &launch.registry)?;
+            }
             let bytes = file::encode(LAUNCH_FORMAT, &launch);
             store::replace(&path, &bytes).map_err(StartError::Launch)?;
         }
@@ -306,6 +341,8 @@ enum StartError {
          ran; end what may be left of it and remove its folder"
     )]
     NoLaunch,
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     #[error("{}", .0.join("; "))]
     Refused(Vec<String>),
     #[error("its keeper could not be started: {0}")]

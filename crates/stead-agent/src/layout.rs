@@ -73,6 +73,11 @@ impl Layout {
         self.root.join("accounts.json")
     }
 
+    /// What the registry was before stead.
+    pub(crate) fn registry(&self) -> PathBuf {
+        self.root.join("registry.json")
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.root.join("agent.sock")
     }

@@ -42,6 +42,7 @@ mod names;
 mod plan_change;
 mod preflight;
 mod probe;
+mod registry;
 mod rollout;
 mod secrets;
 mod shutdown;

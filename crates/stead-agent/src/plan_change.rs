@@ -18,6 +18,7 @@ use crate::hands::Job;
 use crate::history::NewEntry;
 use crate::host::{self, AllWanted};
 use crate::message::PutRefused;
+use crate::registry;
 use crate::rollout::AnswerTo;
 use crate::store::Stored;
 
@@ -107,6 +108,9 @@ impl Agent {
     /// Why a plan can never be carried out on this host.
     pub(crate) fn unfit(&self, plan: &Plan) -> Option<Refusal> {
         if let Some(refusal) = bad_plan(plan, self.instances_max) {
+            return Some(refusal);
+        }
+        if let Some(refusal) = registry::unfit(plan) {
             return Some(refusal);
         }
         let too_much = self.capacity.refuse(plan)?;

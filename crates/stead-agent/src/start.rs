@@ -190,12 +190,17 @@ fn agent(
         }
         Found::Absent | Found::Damaged { .. } => AllWanted::new(),
     };
-    let hands = Hands {
+    let mut hands = Hands {
         layout: layout.clone(),
         accounts,
         keeper: keeper.clone(),
         keeper_args: options.keeper_args.clone(),
         crash: Crash(options.crash_at),
+        planned: None,
+    };
+    let settled = match &found {
+        Found::Whole(stored) => hands.obey(stored, &wanted),
+        Found::Absent | Found::Damaged { .. } => Ok(()),
     };
     let mut agent = Agent {
         host: options.host.clone().unwrap_or_else(stead_proc::host_name),
@@ -228,6 +233,7 @@ fn agent(
         let trouble = format!("accounts.json is damaged ({why}); the owners of `data` stand in");
         agent.note_damage("accounts.json", 0, &why, trouble);
     }
+    agent.settled(settled);
     remember(&mut agent, found);
     if stead_proc::is_root()
         && let Some(closed) = agent.layout.closed_above()

@@ -12,6 +12,7 @@ use crate::names::InstanceName;
 use crate::plan::{
     Check, Digest, Limits, LogLimits, Reload, Replace, Restart, Spec, StopHow, Umask, is_default,
 };
+use crate::registry::Registry;
 use crate::sandbox::{Capability, LaunchSandbox, Loosened, Sandbox, SandboxFiles};
 use crate::schedule::Schedule;
 use crate::signal::Signal;
@@ -74,6 +75,9 @@ pub struct Launch {
     /// It runs when one of its times has come, not always.
     #[serde(default, skip_serializing_if = "is_default")]
     pub schedule: Option<Schedule>,
+    /// What is so in the registry of Windows before it begins.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub registry: Registry,
 }
 
 /// A socket that a run is handed: `LISTEN_FDS`.
@@ -244,6 +248,7 @@ pub fn launch(instance: &InstanceName, spec: &Spec, host: HostSide<'_>) -> Launc
         config: spec.config.clone(),
         config_link: config_link(spec).map(|_| places.config.into()),
         schedule: spec.schedule.clone(),
+        registry: spec.whole_registry(),
         account: host.account,
     }
 }
@@ -462,6 +467,7 @@ mod tests {
             ),
             (&|s| s.config = digest("a"), LaunchChange::FreshRun),
             (&|s| s.sandbox = Sandbox::Off, LaunchChange::FreshRun),
+            (&|s| s.event_source = "Shop".to_string().try_into().ok(), LaunchChange::FreshRun),
             (&|s| s.ports = [("http".into(), 81)].into(), LaunchChange::FreshRun),
             (&|s| s.run.push("-v".parse().unwrap()), LaunchChange::FreshRun),
         ];

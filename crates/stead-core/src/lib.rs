@@ -18,6 +18,7 @@ pub mod plan;
 pub mod preflight;
 pub mod probe;
 pub mod reconcile;
+pub mod registry;
 pub mod rollout;
 pub mod sandbox;
 pub mod schedule;

@@ -8,6 +8,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{FleetName, HostName, InstanceName, SecretName, ServiceName};
+use crate::registry::{EventSource, Registry};
 use crate::sandbox::Sandbox;
 use crate::schedule::Schedule;
 use crate::signal::Signal;
@@ -121,6 +122,12 @@ pub struct Spec {
     /// It runs once, to its end: it is ready once it has ended well.
     #[serde(default, skip_serializing_if = "is_default")]
     pub once: bool,
+    /// Keys of the registry of Windows, which are so before it begins.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub registry: Registry,
+    /// What the application event log of Windows knows its messages by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub event_source: Option<EventSource>,
 }
 
 impl Spec {
@@ -155,7 +162,16 @@ impl Spec {
             schedule: None,
             fronted: None,
             once: false,
+            registry: Registry::default(),
+            event_source: None,
         }
+    }
+}
+
+impl Spec {
+    /// All that it has in the registry.
+    pub fn whole_registry(&self) -> Registry {
+        self.registry.clone().with_event_source(self.event_source.as_ref())
     }
 }
 

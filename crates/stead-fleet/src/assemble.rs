@@ -13,6 +13,7 @@ use crate::leaf::EnvName;
 use crate::problem::{Problem, Problems, quoted};
 use crate::raw::{RawFleet, RawHost, RawRollout, RawSecret, RawService};
 use crate::read::{At, Entry, Field, Named, Node, Read, Reader};
+use crate::registry;
 use crate::secret::{self, EnvValue, SecretSource};
 use crate::service;
 use crate::sign::Password;
@@ -84,6 +85,7 @@ fn assemble(raw: &RawFleet, here: Os, reader: &mut Reader<'_>) -> Option<Fleet> 
     across::ports(&written, reader);
     across::brought_along(&written, reader);
     across::instances(&written, reader);
+    registry::contradictions(&written, &hosts, reader);
     let secrets = secrets(&raw.secret, &written, reader);
     let services: Vec<Option<Service>> = written
         .into_iter()
@@ -119,7 +121,8 @@ fn secrets(
     };
     let secrets = known.iter().take(SECRETS_MAX).filter_map(source).collect();
     for service in written {
-        let variants = [service.raw.linux.value(), service.raw.windows.value()];
+        let variants =
+            [service.raw.linux.value(), service.raw.windows.value().map(|own| &own.variant)];
         let envs = variants.into_iter().flatten().map(|own| &own.env).chain([&service.raw.env]);
         let entries = envs.filter_map(Field::value).flat_map(|Named(entries)| entries);
         let variable = |entry: &'_ Entry<EnvName, EnvValue>| -> Option<(EnvName, EnvValue)> {

@@ -7,6 +7,7 @@ use stead_core::plan::{
     StopHow, Umask, When,
 };
 use stead_core::reconcile::FieldChange;
+use stead_core::registry::{EventSource, KeyPath, Registry, Value};
 use stead_core::schedule::{Overlap, Schedule, Times};
 use stead_core::template::Template;
 use stead_core::units::show_duration;
@@ -101,6 +102,8 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
         schedule,
         fronted,
         once,
+        registry,
+        event_source,
     } = spec;
     let names = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
     let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
@@ -130,18 +133,24 @@ fn shown(spec: &Spec) -> BTreeMap<String, Shown> {
     let within = startup.as_ref().map(|startup| show_duration(startup.within));
     fields.insert("startup".into(), probe(startup.as_ref().map(|startup| &startup.probe)));
     fields.insert("startup.within".into(), Shown::optional(within));
-    for (name, address) in listen {
-        fields.insert(format!("listen.{}", escaped(name)), Shown::plain(address));
-    }
+    fields.extend(by_name("listen", listen));
     fields.insert("config".into(), digest(config.as_ref()));
     fields.insert("release".into(), digest(release.as_ref()));
     fields.extend(variables(env, secrets));
-    for (name, port) in ports {
-        fields.insert(format!("port.{}", escaped(name)), Shown::plain(port));
-    }
+    fields.extend(by_name("port", ports));
+    fields.insert("event_source".into(), source(event_source.as_ref()));
+    fields.extend(registry_fields(registry));
     fields.extend(restart_fields(restart));
     fields.extend(stop_fields(stop));
     fields
+}
+
+fn by_name<'a, T: ToString>(
+    field: &'a str,
+    all: &'a BTreeMap<String, T>,
+) -> impl Iterator<Item = (String, Shown)> {
+    all.iter()
+        .map(move |(name, it)| (format!("{field}.{}", escaped(name)), Shown::plain(it.to_string())))
 }
 
 fn variables(
@@ -157,6 +166,30 @@ fn variables(
         (field(name), Shown { compared, shown })
     });
     plain.chain(secrets).collect()
+}
+
+fn source(source: Option<&EventSource>) -> Shown {
+    Shown::optional(source.map(EventSource::as_str))
+}
+
+/// Each value by its key, and keys that have none.
+fn registry_fields(registry: &Registry) -> Vec<(String, Shown)> {
+    let field = |key: &KeyPath| format!("registry.{}", escaped(&key.to_string()));
+    let empty = registry.0.iter().filter(|(_, values)| values.is_empty());
+    let empty = empty.map(|(key, _)| (field(key), Shown::plain("a key without values")));
+    let values = registry.values().map(|(key, name, value)| {
+        let compared = json(value);
+        let shown = match value {
+            _ if sounds_secret(name.as_str()) => HIDDEN.into(),
+            Value::Dword(number) => number.to_string(),
+            Value::Qword(number) => number.to_string(),
+            Value::ExpandSz(text) | Value::Sz(text) => escaped(text),
+            Value::MultiSz(texts) => escaped(&texts.join(", ")),
+        };
+        let field = format!("{}.{}", field(key), escaped(name.as_str()));
+        (field, Shown { compared: Some(compared), shown })
+    });
+    empty.chain(values).collect()
 }
 
 fn digest(digest: Option<&Digest>) -> Shown {
@@ -332,6 +365,40 @@ mod tests {
         let probe = "port.http = 1\nready = { tcp = true }";
         let told = "ready: (none) -> tcp on port 1, every 1s, timeout 1s, failures 3";
         check("port.http = 1", probe, &[told]);
+    }
+
+    #[test]
+    fn a_value_of_the_registry_is_told_by_its_key() {
+        let spec = |body: &str| {
+            let text = format!("[service.a]\nrun = [\"C:/a.exe\"]\n[service.a.windows]\n{body}");
+            let fleet = Fleet::parse_on(Os::Windows, text.as_bytes());
+            let fleet = fleet.unwrap_or_else(|bad| panic!("{}", bad.render("", &text, false)));
+            let local = fleet.local_host().unwrap();
+            let plan = fleet.plan(&local, &BTreeMap::new(), &BTreeMap::new());
+            plan.instances.into_values().next().unwrap()
+        };
+        let old = spec(
+            "[service.a.windows.registry.'HKLM\\SOFTWARE\\Shop']\n\
+             N = 1\nList = ['a']\nApiKey = 'x'\nGone = ''\nSame = true",
+        );
+        let new = spec(
+            "event_source = 'Shop'\n[service.a.windows.registry.'hklm\\SOFTWARE\\Shop']\n\
+             N = 4294967296\nList = ['a', 'b']\nApiKey = 'y'\nSame = 1\n\
+             [service.a.windows.registry.'HKLM\\SOFTWARE\\Shop\\empty']",
+        );
+        let found = diff(&old, &new);
+        let found: Vec<_> =
+            found.iter().map(|c| format!("{}: {} -> {}", c.field, c.from, c.to)).collect();
+        let key = "registry.HKLM\\SOFTWARE\\Shop";
+        let expected = [
+            "event_source: (none) -> Shop".to_owned(),
+            format!("{key}.ApiKey: (hidden) -> (hidden)"),
+            format!("{key}.Gone:  -> (none)"),
+            format!("{key}.List: a -> a, b"),
+            format!("{key}.N: 1 -> 4294967296"),
+            format!("{key}\\empty: (none) -> a key without values"),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use stead_core::plan::{
     Check, Digest, Fronted, Limits, LogLimits, Plan, Probe, Reload, Replace, Requests, Restart,
     SecretRef, Spec, Startup, Stop, StopHow, Umask,
 };
+use stead_core::registry::{EventSource, Registry};
 use stead_core::rollout::Wave;
 use stead_core::sandbox::Sandbox;
 use stead_core::schedule::Schedule;
@@ -129,6 +130,8 @@ pub struct Program {
     pub(crate) config: Vec<ReleaseFile>,
     pub(crate) run: Vec<String>,
     pub(crate) user: Option<String>,
+    pub(crate) registry: Registry,
+    pub(crate) event_source: Option<EventSource>,
     pub(crate) stop_how: FleetStop,
     pub(crate) stop_timeout: Duration,
     pub(crate) env: BTreeMap<String, EnvValue>,
@@ -506,6 +509,8 @@ impl Service {
             listen: self.listen.clone(),
             replace: self.replace,
             once: false,
+            registry: program.registry.clone(),
+            event_source: program.event_source.clone(),
             fronted: self
                 .front
                 .as_ref()

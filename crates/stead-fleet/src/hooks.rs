@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use stead_core::names::{InstanceName, SecretName, ServiceName};
 use stead_core::plan::{Digest, Replace, Requests, Restart, Spec, When};
+use stead_core::registry::Registry;
 
 use crate::fleet::{Fleet, Host, Packed, Service};
 use crate::leaf::shell_command;
@@ -107,6 +108,8 @@ impl Fleet {
                     schedule: None,
                     fronted: None,
                     once: true,
+                    registry: Registry::default(),
+                    event_source: None,
                     replace: Replace::default(),
                     requests: Requests::default(),
                     ..filled

@@ -23,6 +23,7 @@ mod problem;
 mod quantity;
 mod raw;
 mod read;
+mod registry;
 mod sandbox;
 mod schedule;
 mod secret;

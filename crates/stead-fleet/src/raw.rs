@@ -18,6 +18,7 @@ use crate::leaf::{
 };
 use crate::quantity::{Backoff, KEEP_MIN, Lasting, MEMORY_MIN, Size, WaveText};
 use crate::read::{At, Field, FromText, List, Named, Node, Read, Reader, Whole, table};
+use crate::registry::RawWindows;
 use crate::sandbox::{AbsolutePath, Strictness, SyscallName, TmpKind};
 use crate::schedule::{CronText, ZoneName};
 use crate::secret::{EnvValue, SecretCommand};
@@ -198,7 +199,7 @@ table! {
         /// What differs on Linux.
         linux: RawVariant,
         /// What differs on Windows.
-        windows: RawVariant,
+        windows: RawWindows,
     }
 }
 

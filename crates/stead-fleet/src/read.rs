@@ -189,6 +189,12 @@ impl Reader<'_> {
         for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref().as_ref();
             let what = format!("unknown field `{}`", quoted(&node.child_path(name)));
+            if let Some(service) = suggest::only_windows(&node.path, name) {
+                let because = "only Windows has what it is about";
+                let try_this = format!("`{name}` in `[service.{}.windows]`", escaped(service));
+                self.push(Problem::new(key.span(), what, because, try_this));
+                continue;
+            }
             let because = format!("{noun} has no field of that name");
             let told = self.problems.len() < PROBLEMS_MAX;
             let meant = if told { suggest::field(name, known) } else { None };

@@ -137,7 +137,7 @@ impl<'a> Part<'a, '_, '_> {
     fn variant(&self, os: Os) -> Option<&'a RawVariant> {
         match os {
             Os::Linux => self.raw.linux.value(),
-            Os::Windows => self.raw.windows.value(),
+            Os::Windows => self.raw.windows.value().map(|own| &own.variant),
         }
     }
 
@@ -382,6 +382,9 @@ impl<'a> Part<'a, '_, '_> {
         }
         let (stop_how, stop_timeout) = self.stop(os, own);
         let packed = self.files(files.value().map_or(&[], |list| &list.items), "the release");
+        let user = either(own.map(|own| &own.user), &raw.user).value().map(|user| user.0.clone());
+        let only_windows = raw.windows.value().filter(|_| os == Os::Windows);
+        let registry = only_windows.map(|windows| self.registry(windows, user.as_deref()));
         let sign = self.sign(either(own.map(|own| &own.sign), &raw.sign), &packed)?;
         Some(Program {
             build: either(own.map(|own| &own.build), &raw.build).value().map(|b| b.0.clone()),
@@ -389,7 +392,9 @@ impl<'a> Part<'a, '_, '_> {
             sign,
             config: self.files(config.value().map_or(&[], |list| &list.items), "`{config}`"),
             run: texts(&run.value),
-            user: either(own.map(|own| &own.user), &raw.user).value().map(|user| user.0.clone()),
+            user,
+            registry: registry.unwrap_or_default(),
+            event_source: only_windows.and_then(|own| own.event_source.value()).cloned(),
             stop_how,
             stop_timeout,
             env,

@@ -30,6 +30,16 @@ const ELSEWHERE: [(&str, &str); 26] = [
     ("working_directory", "directory"),
 ];
 
+/// Fields that the part of a service for Windows alone has.
+const ONLY_WINDOWS: [&str; 2] = ["event_source", "registry"];
+
+/// The service which a field of this table would be of, were it in its part for Windows.
+pub(crate) fn only_windows<'a>(table: &'a str, field: &str) -> Option<&'a str> {
+    let service = table.strip_prefix("service.")?;
+    let service = service.strip_suffix(".linux").unwrap_or(service);
+    (ONLY_WINDOWS.contains(&field) && !service.contains('.')).then_some(service)
+}
+
 /// The known field that an unknown one may stand for.
 pub(crate) fn field<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_lowercase().replace('-', "_");

@@ -94,6 +94,21 @@ fn a_migration_is_its_service_run_once_and_listening_nowhere() {
 }
 
 #[test]
+fn a_migration_leaves_the_registry_to_its_service() {
+    let fleet = parsed(
+        "[host.w]\nos = \"windows\"\n[service.web]\nrun = [\"C:/w\"]\nmigrate = [\"C:/w\"]\n\
+         [service.web.windows]\nevent_source = \"Web\"\nregistry.'HKLM\\SOFTWARE\\Web'.A = 1\n",
+    );
+    let host = fleet.hosts().next().expect("there is one");
+    let all = fleet.migrations(host, &BTreeMap::new(), &BTreeMap::new());
+    let [migration] = &all[..] else { panic!("{all:?}") };
+    assert!(migration.spec.whole_registry().is_empty());
+    // Control: the service itself has all of that.
+    let plan = plan(&fleet, "w");
+    assert_eq!(spec(&plan, "web.0").whole_registry().values().count(), 3);
+}
+
+#[test]
 fn hosts_with_what_others_need_come_before_them() {
     let text = "[host]\na = {}\nb = {}\nc = {}\n\
         [service.web]\nrun = [\"/w\"]\non = [\"a\", \"b\"]\nneeds = [\"db\"]\n\

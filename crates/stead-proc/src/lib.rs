@@ -89,6 +89,7 @@ pub use imp::local::near;
 pub use imp::{
     detach::tell_of_ends,
     ends::{tell_host_ends, tell_of_requests_to_end},
+    files::close_folder,
     handed::tell_of_states,
     local::{new_pipe_name, pipe_name_at, tell_pipe_name},
     place::{Listed, processes},

@@ -224,6 +224,24 @@ impl Release {
         self.put_into(Disk::HERE, releases, Files::Taken)
     }
 
+    /// Puts it into a folder of any name, which is made. One that is there and holds it stays; one
+    /// that holds something else is not touched.
+    pub fn pack_as_folder(&self, folder: &Path) -> Result<(), PackError> {
+        let at = |error| PackError::Write(folder.into(), error);
+        if folder.exists() {
+            return match Self::of_folder(folder)?.digest() == self.digest() {
+                true => Ok(()),
+                false => Err(at(io::ErrorKind::AlreadyExists.into())),
+            };
+        }
+        Disk::HERE.takes_names(self)?;
+        let temporary = folder.with_extension(format!("tmp-{}", std::process::id()));
+        remove_folder(&temporary);
+        let filled = self.fill(&temporary, Files::Copied);
+        let put = filled.and_then(|()| fs::rename(&temporary, folder).map_err(at));
+        put.inspect_err(|_| remove_folder(&temporary))
+    }
+
     fn put_into(&self, disk: Disk, releases: &Path, files: Files) -> Result<bool, PackError> {
         let place = releases.join(self.digest.as_str());
         if self.is_at(disk, &place) {

@@ -14,7 +14,8 @@ use crate::exit;
 use crate::moment::Moment;
 
 pub(crate) use fleet::{
-    CheckArgs, DeployArgs, DiffArgs, HistoryArgs, PlanArgs, RollbackArgs, ScopeArgs, TierArg,
+    CheckArgs, DeployArgs, DiffArgs, HistoryArgs, PackArgs, PlanArgs, RollbackArgs, ScopeArgs,
+    TierArg,
 };
 
 const FLEET_FILE: &str = "stead.toml";
@@ -68,6 +69,11 @@ pub(crate) enum Command {
     /// wave; what does not become ready, crashes or is interrupted brings back every host that was
     /// switched. A host that hears nothing for two minutes takes a switch back by itself.
     Deploy(DeployArgs),
+    /// Write what a deploy would bring to folders or zip files: for an installer, or by hand
+    ///
+    /// It builds and signs as a deploy does, and asks no host. Each service becomes one for each
+    /// system of its hosts, called SERVICE-SYSTEM-RELEASE.
+    Pack(PackArgs),
     /// Bring a service back to what it ran before, on all its hosts
     ///
     /// A deploy like any other: in waves, behind the gate, and nowhere if it fails somewhere.
@@ -312,9 +318,9 @@ pub(crate) enum AgentCommand {
     Run(AgentRunArgs),
     /// Make the agent a service of this host, from the boot on; or upgrade it to this version
     ///
-    /// A service of systemd, or of Windows, where it takes an elevated prompt. Services run on while
-    /// an agent is installed, upgraded or removed. An upgrade whose agent does not answer is taken
-    /// back.
+    /// A service of systemd, or of Windows, where it takes an elevated prompt. Services run on
+    /// while an agent is installed, upgraded or removed. An upgrade whose agent does not answer is
+    /// taken back.
     Install,
     /// Print which programs these are
     #[command(hide = true)]

@@ -152,7 +152,10 @@ fn all_with(
 }
 
 /// Builds, reads and signs what is shipped, every part once for each system of hosts.
-async fn build(ctx: &mut Context, fleets: &[LocalFleet<'_>]) -> Result<Arc<Parts>, Failure> {
+pub(crate) async fn build(
+    ctx: &mut Context,
+    fleets: &[LocalFleet<'_>],
+) -> Result<Arc<Parts>, Failure> {
     let mut parts = Parts::new();
     let mut built = Default::default();
     for fleet in fleets {

@@ -23,6 +23,7 @@ mod kit;
 mod manual;
 mod moment;
 mod names;
+mod pack;
 mod plan;
 mod progress;
 mod reach;
@@ -112,6 +113,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Logs(args) => wait_for(show::logs(ctx, args)),
         Command::Man { dir } => manual::pages(&mut ctx.screen, dir.as_deref()),
         Command::Openapi => ctx.screen.json(&stead_agent::openapi()),
+        Command::Pack(args) => attend(async |ints| pack::pack(ctx, ints, args).await),
         Command::Plan(args) => wait_for(plan::plan(ctx, args)),
         Command::Relay => wait_for(relay::relay(ctx.client()?)),
         Command::Reload(args) => wait_for(act::reload(ctx, args)),

@@ -20,11 +20,12 @@ pub(crate) use toolchain::MINGW;
 use wine::Prefix;
 
 /// What is shipped for Windows.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 11] = [
     "stead",
     "stead-agent",
     "stead-core",
     "stead-fleet",
+    "stead-host",
     "stead-keeper",
     "stead-local",
     "stead-probe",

@@ -23,13 +23,18 @@ const SUITES: [(&str, &str); 2] = [("stead-keeper", "same_promises"), ("stead", 
 const WINDOWS_ALONE: [(&str, &str); 1] = [("stead", "host_facts")];
 
 /// Packages whose unit tests hold on Windows as well; what they show is no promise to users.
-const UNITS: [&str; 4] = ["stead-local", "stead-proc", "stead-release", "stead-wire"];
+const UNITS: [&str; 5] = ["stead-host", "stead-local", "stead-proc", "stead-release", "stead-wire"];
+
+/// What is promised of Windows alone, which has no row for Linux: packages and test programs.
+const WINDOWS_ALONE: [(&str, &str); 2] = [("stead", "registry"), ("stead", "service_manager")];
 
 /// What else the suites start.
 const PROGRAMS: [&str; 3] = ["stead", "stead-keeper", "stead-probe"];
 
 /// What Wine cannot show, fixed: nothing else may join it.
 const NOT_SHOWN: &str = include_str!("../../../crates/stead-keeper/tests/not_shown_by_wine.txt");
+const NOT_SHOWN_OF_WINDOWS: &str =
+    include_str!("../../../crates/stead/tests/service_manager/not_shown_by_wine.txt");
 
 const TABLE: &str = "docs/parity.md";
 
@@ -112,8 +117,29 @@ fn under_wine() -> Result<Results> {
     for program in &suites {
         all.extend(in_wine(program)?);
     }
+    let mut of_windows = Results::new();
+    for program in &alone {
+        of_windows.extend(in_wine(program)?);
+    }
+    let shown = shown_of_windows(&of_windows)?;
+    say::result(format_args!("{shown} promises of Windows alone hold under Wine"));
     across::run(&prefix)?;
     Ok(all)
+}
+
+/// How many promises of Windows alone hold; an error where anything but what is fixed was left
+/// out.
+fn shown_of_windows(results: &Results) -> Result<usize> {
+    let fixed: Vec<&str> = not_shown(NOT_SHOWN_OF_WINDOWS).map(|(name, _)| name).collect();
+    let all = |went: Went| results.iter().filter(move |(_, it)| **it == went);
+    let left_out: Vec<&str> = all(Went::NotRun).map(|(name, _)| name.as_str()).collect();
+    if left_out != fixed {
+        bail!("what Wine cannot show of Windows alone is {fixed:?}, and {left_out:?} was left out");
+    }
+    match all(Went::Badly).count() {
+        0 => Ok(all(Went::Well).count()),
+        bad => bail!("{bad} promises of Windows alone do not hold under Wine"),
+    }
 }
 
 /// Builds tests and says where they are.
@@ -169,15 +195,15 @@ fn read(said: &str) -> Results {
     results
 }
 
-/// The rows that Wine cannot show: what is promised, and where Linux shows it.
-fn not_shown() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let lines = NOT_SHOWN.lines().filter(|line| !line.starts_with('#'));
+/// The rows of a list that Wine cannot show: what is promised, and what stands beside it.
+fn not_shown(list: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(" | "))
 }
 
 /// The table, or which promise is not shown on both systems.
 fn table(here: &Results, under_wine: &Results) -> Result<String> {
-    let names: Vec<&str> = not_shown().map(|(name, _)| name).collect();
+    let names: Vec<&str> = not_shown(NOT_SHOWN).map(|(name, _)| name).collect();
     for (name, went) in under_wine {
         let is_known = names.contains(&name.as_str());
         if (*went == Went::NotRun) != is_known {
@@ -200,7 +226,7 @@ fn table(here: &Results, under_wine: &Results) -> Result<String> {
     for name in &on_linux {
         writeln!(text, "| {} | shown | shown |", sentence(name))?;
     }
-    for (name, linux) in not_shown() {
+    for (name, linux) in not_shown(NOT_SHOWN) {
         writeln!(text, "| {} | {linux} | not shown |", sentence(name))?;
     }
     Ok(text)
@@ -243,7 +269,8 @@ mod tests {
 
     #[test]
     fn nothing_joins_what_is_not_shown() {
-        let fixed: Vec<(&str, Went)> = not_shown().map(|(name, _)| (name, Went::NotRun)).collect();
+        let left_out = |(name, _)| (name, Went::NotRun);
+        let fixed: Vec<(&str, Went)> = not_shown(NOT_SHOWN).map(left_out).collect();
         let both = [("a::it_holds", Went::Well)];
         let wine = |more: &[(&str, Went)]| some(&[&both, fixed.as_slice(), more].concat());
         let text = table(&some(&both), &wine(&[])).expect("it is the same on both");
@@ -252,5 +279,14 @@ mod tests {
         assert!(table(&some(&both), &some(&[])).is_err(), "shown on Linux alone");
         let more = some(&[("a::it_holds", Went::Well), ("a::more", Went::Well)]);
         assert!(table(&more, &wine(&[])).is_err());
+
+        let of_service: Vec<_> = not_shown(NOT_SHOWN_OF_WINDOWS).map(left_out).collect();
+        let service = |more: &[(&str, Went)]| {
+            shown_of_windows(&some(&[of_service.as_slice(), more].concat()))
+        };
+        assert_eq!(service(&both).expect("all that ran went well"), 1);
+        assert!(service(&[("new", Went::NotRun)]).is_err());
+        assert!(service(&[("new", Went::Badly)]).is_err());
+        assert!(shown_of_windows(&some(&both)).is_err(), "what is fixed is left out");
     }
 }

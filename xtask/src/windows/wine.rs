@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -20,7 +20,7 @@ const PACKAGE: Package = Package { name: "wine64", program: WINE, reason: "runs 
 /// nothing behind for good, and a program that follows another finds Windows running.
 const LINGER_SECONDS: u32 = 60;
 
-/// The file that is written last into a prefix.
+/// The file that is written last into a prefix: whose home is in it.
 const WHOLE: &str = "whole";
 
 /// The part of Windows that Wine 8 lacks, from the prefix and from the workspace.
@@ -49,6 +49,8 @@ pub(super) struct Prefix {
     folder: PathBuf,
     /// Held as long as this lives: whoever ends the server ends all programs of the prefix.
     _lock: File,
+    /// A program that waits. Wine ends the services of Windows once nothing else runs.
+    waits: Option<Child>,
 }
 
 impl Prefix {
@@ -57,7 +59,8 @@ impl Prefix {
         ready()?;
         let above = toolchain::folder()?;
         workspace::make(&above)?;
-        let prefix = Self { folder: above.join("wine"), _lock: lock(&above.join("wine.lock"))? };
+        let (folder, lock) = (above.join("wine"), lock(&above.join("wine.lock"))?);
+        let mut prefix = Self { folder, _lock: lock, waits: None };
         let accounts = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
         let own = prefix.folder.with_file_name(ACCOUNTS);
         fs::write(&own, renamed(&accounts))
@@ -89,7 +92,7 @@ impl Prefix {
     fn make(&self) -> Result<()> {
         say::progress("Wine makes a prefix, which takes some seconds and 700 MB");
         workspace::make(&self.folder)?;
-        self.boot()?;
+        process::run(silent(command(WINE, &self.folder).args(["wineboot", "--init"])))?;
         // What it has configured is on the disk only when it has ended.
         self.end()?;
         let prng = self.folder.join(PRNG);
@@ -98,19 +101,20 @@ impl Prefix {
             build.args(["-shared", "-O2", "-s", "-o"]).arg(prng);
             process::run(build.arg(workspace::root().join(PRNG_SOURCE)).arg("-ladvapi32"))?;
         }
-        fs::write(self.folder.join(WHOLE), "").context("cannot mark the prefix as whole")
+        fs::write(self.folder.join(WHOLE), USER).context("cannot mark the prefix as whole")
     }
 
-    fn start(&self) -> Result<()> {
+    /// Starts the services of Windows, as any first program does: to ask for it would start them
+    /// twice. They keep the streams of that program, and whoever reads those of a later one would
+    /// wait for the end of the services.
+    fn start(&mut self) -> Result<()> {
         let linger = format!("-p{LINGER_SECONDS}");
         process::run(silent(command(SERVER, &self.folder).arg(linger)))?;
-        self.boot()
-    }
-
-    /// Starts the services of Windows. They keep the streams of the program that starts them:
-    /// whoever reads those of a later program would wait for the end of the services.
-    fn boot(&self) -> Result<()> {
-        process::run(silent(command(WINE, &self.folder).args(["wineboot", "--init"])))
+        process::run(silent(command(WINE, &self.folder).args(["cmd", "/c", "exit"])))?;
+        let mut waits = command(WINE, &self.folder);
+        let waits = silent(waits.arg("cmd")).stdin(Stdio::piped()).spawn();
+        self.waits = Some(waits.with_context(|| format!("cannot start `{WINE}`"))?);
+        Ok(())
     }
 
     /// Ends all programs of this prefix, and its server. Those of others go on.
@@ -128,6 +132,11 @@ impl Drop for Prefix {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
             say::progress(format_args!("Wine goes on for {LINGER_SECONDS} s: {error}"));
+        }
+        if let Some(waits) = &mut self.waits {
+            // It ends with its input, if not with its server.
+            drop(waits.stdin.take());
+            let _ = waits.wait();
         }
     }
 }
@@ -153,7 +162,7 @@ fn lock(path: &Path) -> Result<File> {
 
 /// Says whether the prefix is to be made; what an interrupted run has left of it goes away.
 fn remove_half_made(folder: &Path) -> Result<bool> {
-    if folder.join(WHOLE).exists() {
+    if fs::read_to_string(folder.join(WHOLE)).is_ok_and(|user| user == USER) {
         return Ok(false);
     }
     if folder.exists() {
@@ -220,7 +229,11 @@ mod tests {
         assert!(!folder.exists());
 
         fs::create_dir_all(&folder).expect("a folder can be made");
-        fs::write(folder.join(WHOLE), "").expect("a file can be written");
+        fs::write(folder.join(WHOLE), "another").expect("a file can be written");
+        assert!(remove_half_made(&folder).expect("it can be removed"));
+
+        fs::create_dir_all(&folder).expect("a folder can be made");
+        fs::write(folder.join(WHOLE), USER).expect("a file can be written");
         assert!(!remove_half_made(&folder).expect("it is only looked at"));
         assert!(folder.exists());
     }

@@ -45,6 +45,11 @@ fn what_cannot_be_had_is_refused_with_the_reason_and_what_to_do() {
         spec.run.clear();
         json!({ "replaces": 0, "plan": plan([("a.0", spec)]) }).to_string()
     };
+    let keys = {
+        let mut spec = sleeper();
+        spec.event_source = "Shop".to_owned().try_into().ok();
+        json!({ "replaces": 0, "plan": plan([("a.0", spec)]) }).to_string()
+    };
     let signal = json!({ "names": ["a"], "act": "signal", "signal": "SEGV" }).to_string();
     let cases = [
         ("GET", "/nowhere", "", 404, "unknown"),
@@ -53,6 +58,7 @@ fn what_cannot_be_had_is_refused_with_the_reason_and_what_to_do() {
         ("PUT", "/v1/plan", &big, 413, ""),
         ("PUT", "/v1/plan", &stale, 409, "generation 7, and the host has generation 0"),
         ("PUT", "/v1/plan", &empty_run, 422, "`a.0` has nothing to run"),
+        ("PUT", "/v1/plan", &keys, 422, "`a.0` has keys of a registry"),
         ("POST", "/v1/act", "{\"names\":[],\"act\":\"stop\"}", 400, "0 services"),
         ("POST", "/v1/act", &signal, 400, "SEGV"),
         ("GET", "/v1/why/a.0", "", 404, "a.0"),

@@ -2,4 +2,5 @@
 
 pub(crate) mod facts;
 pub(crate) mod life;
+pub mod registry;
 pub(crate) mod service;

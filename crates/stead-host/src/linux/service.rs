@@ -99,8 +99,8 @@ impl AgentService {
         Err(failed("write its unit", why))
     }
 
-    /// Has it start what `current` leads to, which is the program. It runs on as it does. Says which
-    /// settings the system does not know: none.
+    /// Has it start what `current` leads to, which is the program, from its next start on. Says
+    /// which settings the system does not know: none.
     pub fn put(&self, _program: &Path, current: &Path) -> Result<Vec<&'static str>, ServiceError> {
         let wanted_by = if self.is_root { "multi-user.target" } else { "default.target" };
         let text = unit_text(&self.root, current, wanted_by);

@@ -103,7 +103,7 @@ fn live(_arguments: Vec<OsString>) {
     // A routine that holds nothing: it may be called again after it was told to stop.
     let Ok(manager) = service_control_handler::register(&name, told) else { return };
     let (manager, name) = (MANAGER.get_or_init(|| manager), NAME.get_or_init(|| name));
-    tell(manager, |now| Some(now));
+    tell(manager, Some);
     stead_proc::tell_of_states(|state| {
         if let (Some(manager), Some(name), "READY=1") = (MANAGER.get(), NAME.get(), state) {
             tell(manager, |now| {
@@ -137,18 +137,21 @@ fn live(_arguments: Vec<OsString>) {
 
 /// What the manager tells.
 fn told(control: ServiceControl) -> ServiceControlHandlerResult {
-    match control {
-        ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
-        ServiceControl::Stop => end(),
-        ServiceControl::Preshutdown | ServiceControl::Shutdown => {
-            stead_proc::tell_host_ends();
-            end()
-        }
-        _ => ServiceControlHandlerResult::NotImplemented,
+    let host_ends = matches!(control, ServiceControl::Preshutdown | ServiceControl::Shutdown);
+    if host_ends {
+        stead_proc::tell_host_ends();
+    }
+    if host_ends || matches!(control, ServiceControl::Stop) {
+        end();
+        return ServiceControlHandlerResult::NoError;
+    }
+    match matches!(control, ServiceControl::Interrogate) {
+        true => ServiceControlHandlerResult::NoError,
+        false => ServiceControlHandlerResult::NotImplemented,
     }
 }
 
-fn end() -> ServiceControlHandlerResult {
+fn end() {
     if let Some(manager) = MANAGER.get() {
         tell(manager, |now| {
             let runs = now.state == ServiceState::Running;
@@ -156,7 +159,6 @@ fn end() -> ServiceControlHandlerResult {
         });
     }
     stead_local::interrupt();
-    ServiceControlHandlerResult::NoError
 }
 
 /// Tells the manager what comes after what it was told last, if something does. One at a time: what

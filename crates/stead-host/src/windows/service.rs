@@ -22,7 +22,7 @@ use windows_sys::Win32::Foundation::{
     ERROR_SERVICE_MARKED_FOR_DELETE, ERROR_SERVICE_NOT_ACTIVE,
 };
 
-use super::events;
+use super::{events, trusted};
 use crate::error::ServiceError;
 
 /// The service of the agent whose root is the host's; those of others have a number besides.
@@ -67,10 +67,7 @@ pub struct AgentService {
 
 /// What the system said, without what the crate says around it.
 pub(super) fn io_error(error: windows_service::Error) -> io::Error {
-    match error {
-        windows_service::Error::Winapi(error) => error,
-        other => io::Error::other(other),
-    }
+    if let windows_service::Error::Winapi(error) = error { error } else { io::Error::other(error) }
 }
 
 fn is(error: &windows_service::Error, code: u32) -> bool {
@@ -116,7 +113,7 @@ impl AgentService {
     /// An error where this process has not the rights to install services.
     pub fn may_change(&self) -> Result<(), ServiceError> {
         let opened = manager(ServiceManagerAccess::CREATE_SERVICE);
-        opened.map(drop).map_err(|error| self.failed("ask for services", error))
+        opened.map(drop).map_err(|error| self.failed("install or change", error))
     }
 
     /// Whether there is one.
@@ -125,9 +122,16 @@ impl AgentService {
         opened.map(|it| it.is_some()).map_err(|error| self.failed("look for", error))
     }
 
-    /// Has it start this program, from its next start on. It runs on as it does. Says which settings
-    /// the system does not know: they are left out.
+    /// Has it start this program, from its next start on. Says which settings the system does not
+    /// know: they are left out.
     pub fn put(&self, program: &Path, _current: &Path) -> Result<Vec<&'static str>, ServiceError> {
+        trusted::close_above(program, &self.root).map_err(|error| ServiceError {
+            try_this: format!(
+                "as an administrator, remove `{}` or take it over; `stead up` needs no service",
+                self.root.display()
+            ),
+            ..self.failed_by("trust the programs of", error)
+        })?;
         let source = events::register(&self.name);
         source.map_err(|error| self.failed_by("install the source of events of", error))?;
         let put = self.put_program(program).and_then(|service| put_settings(&service));
@@ -293,9 +297,10 @@ impl AgentService {
                 Err(error) => return Err(self.failed("stop", error)),
             }
         }
-        match self.settle(&service, "stop")?.current_state {
-            ServiceState::Stopped => Ok(()),
-            state => Err(self.failed_by("stop", format!("it is {state:?} again and again"))),
+        let state = self.settle(&service, "stop")?.current_state;
+        match state == ServiceState::Stopped {
+            true => Ok(()),
+            false => Err(self.failed_by("stop", format!("it is {state:?} again and again"))),
         }
     }
 

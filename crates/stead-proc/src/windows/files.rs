@@ -133,10 +133,14 @@ pub fn make_open_folder(path: &Path) -> io::Result<()> {
 /// Makes a new folder that its owner alone may look into.
 pub fn make_closed_folder(path: &Path) -> io::Result<()> {
     fs::create_dir(path)?;
+    close_folder(path).inspect_err(|_| drop(fs::remove_dir(path)))
+}
+
+/// Has nobody but its owner look into a folder or change it. What is in it stays as it is.
+pub fn close_folder(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let folder = options.access_mode(WRITE_DAC).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
-    let closed = folder.and_then(|folder| close_to_others(&folder));
-    closed.inspect_err(|_| drop(fs::remove_dir(path)))
+    close_to_others(&folder?)
 }
 
 /// Makes a symbolic link, which an account needs a right for. Some systems must be told whether it

@@ -134,6 +134,8 @@ fn shape_of(value: &Value) -> BTreeSet<String> {
 /// The same, with a field more in every struct of it.
 fn with_more(value: &Value, key: &str) -> Value {
     match value {
+        // Maps and choices all the way down, by names that are made up.
+        Value::Object(_) if key == "registry" => value.clone(),
         Value::Array(all) => all.iter().map(|one| with_more(one, key)).collect(),
         Value::Object(all) => {
             let mut more: Map<String, Value> =

@@ -7,6 +7,7 @@ use stead_core::plan::{
     Check, Digest, Enforce, Fronted, Limits, LogLimits, Plan, Probe, Reload, Replace, Requests,
     Restart, SecretRef, Spec, Startup, Stop, StopHow, Umask, When,
 };
+use stead_core::registry::{Registry, Value};
 use stead_core::sandbox::{Capability, LaunchSandbox, Loosened, Sandbox, SandboxFiles};
 use stead_core::schedule::{Overlap, Schedule, Times};
 use stead_core::template::Template;
@@ -87,7 +88,22 @@ fn spec() -> Spec {
         schedule: Some(schedule()),
         fronted: Some(Fronted { by: name("web-front.0"), port: "http".into() }),
         once: true,
+        registry: registry(),
+        event_source: "Web".to_owned().try_into().ok(),
     }
+}
+
+fn registry() -> Registry {
+    let key = "HKLM\\SOFTWARE\\Web".to_owned().try_into().expect("it is one");
+    let values = [
+        ("Dword", Value::Dword(1)),
+        ("ExpandSz", Value::ExpandSz("%A%".into())),
+        ("MultiSz", Value::MultiSz(vec!["a".into()])),
+        ("Qword", Value::Qword(1 << 32)),
+        ("Sz", Value::Sz("a".into())),
+    ];
+    let values = values.map(|(name, value)| (name.to_owned().try_into().expect("one"), value));
+    Registry([(key, values.into())].into())
 }
 
 fn restart() -> Restart {
@@ -153,5 +169,6 @@ pub(crate) fn launch() -> Launch {
         config: Some(digest()),
         config_link: some("/c/current"),
         schedule: Some(schedule()),
+        registry: registry(),
     }
 }

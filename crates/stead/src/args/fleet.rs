@@ -63,6 +63,27 @@ pub(crate) struct DeployArgs {
     pub(crate) crash_at: Option<u64>,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct PackArgs {
+    /// The fleet file
+    #[arg(default_value = FLEET_FILE)]
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) tier: TierArg,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+
+    /// Write there; it is made if it is not there
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+
+    /// Write zip files
+    #[arg(long)]
+    pub(crate) zip: bool,
+}
+
 /// How fast a rollout goes, and how sure it wants to be: in place of `[rollout]` of the file.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PaceArgs {

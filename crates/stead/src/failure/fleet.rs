@@ -39,6 +39,8 @@ pub(crate) enum FleetFailure {
     NotOn { wanted: String },
     #[error("host `{host}` has stopped it")]
     OnHost { host: String, source: Box<Failure> },
+    #[error("`{}` cannot be made", path.display())]
+    Pack { path: PathBuf, source: io::Error },
     #[error("the host refuses it: {why}")]
     Refused { why: HostRefusal },
     /// Told of each: what it is now, where that is not all well.
@@ -71,7 +73,8 @@ impl FleetFailure {
             | Self::Ship { .. }
             | Self::Unfit { .. }
             | Self::Unmended { .. }
-            | Self::NoKit { .. } => Exit::Refused,
+            | Self::NoKit { .. }
+            | Self::Pack { .. } => Exit::Refused,
         }
     }
 
@@ -94,7 +97,7 @@ impl FleetFailure {
             }
             Self::Unmended { hosts } => told(hosts),
             Self::OnHost { source, .. } => [vec![source.to_string()], source.because()].concat(),
-            Self::Ship { source, .. } => vec![source.to_string()],
+            Self::Pack { source, .. } | Self::Ship { source, .. } => vec![source.to_string()],
             Self::Split { new, old, unknown, .. } => {
                 let new = new.iter().map(|host| format!("`{host}` has the new for good"));
                 let old = told(old).into_iter().map(|it| format!("{it} (it has the old)"));
@@ -111,6 +114,7 @@ impl FleetFailure {
                 "`ssh` to each of them by hand; nothing was changed"
             }
             Self::Hook { .. } => "mend it, or leave `rollout.before` out; nothing was changed",
+            Self::Pack { .. } => "another folder: `--output DIR`",
             Self::NoKit { .. } => {
                 "put the programs of such a stead there, or name the folder above by STEAD_KITS"
             }

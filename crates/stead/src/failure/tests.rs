@@ -40,9 +40,14 @@ fn of_the_agent() -> Vec<Failure> {
         Failure::AgentSilent { waited_s: 15 },
         Failure::Import { from: "x.service".into(), why: "it has no `ExecStart`".into() },
         Failure::Install {
-            step: "find systemd".into(),
-            why: "this machine was not booted by it".into(),
+            step: "copy the programs".into(),
+            why: "no space left on device".into(),
         },
+        Failure::Service(ServiceError {
+            step: "install or change the service `stead-agent`".into(),
+            why: "Access is denied. (os error 5)".into(),
+            try_this: "do it from an elevated prompt".into(),
+        }),
         Failure::AgentStart { why: "it ended at once".into(), tail: "error: a\n  b\n".into() },
     ]
 }
@@ -95,6 +100,10 @@ fn of_the_fleet() -> Vec<Failure> {
         FleetFailure::NoKit {
             os: stead_fleet::Os::Windows,
             looked_at: "/opt/stead/kits/windows-x86_64".into(),
+        },
+        FleetFailure::Pack {
+            path: "dist/orders-linux-0123456789ab".into(),
+            source: io::Error::from(ErrorKind::StorageFull),
         },
         FleetFailure::OnHost { host: "h1".into(), source: Box::new(gate().into()) },
         FleetFailure::Refused {

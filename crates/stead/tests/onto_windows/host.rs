@@ -58,6 +58,9 @@ impl WindowsHost {
         }
         fs::write(host.ssh(), host.ssh_text()).unwrap();
         fs::set_permissions(host.ssh(), Permissions::from_mode(0o755)).unwrap();
+        // As a run has left it that was cut.
+        host.on(Path::new("sc"), &["stop", "stead-agent"]);
+        host.on(Path::new("sc"), &["delete", "stead-agent"]);
         let _ = fs::remove_dir_all(host.root());
         host
     }
