@@ -133,7 +133,7 @@ pub(crate) enum Command {
     /// Tell what this host is and has, as `stead check` asks hosts with Windows for it
     #[command(hide = true)]
     Facts {
-        /// `port:8100`, `user:orders`, `group:www` or `path:C:\\tools`
+        /// `port:8100`, `user:orders`, `group:www` or `path:C:\tools`
         questions: Vec<String>,
     },
     /// Print the JSON schema of the fleet file

@@ -26,8 +26,9 @@ pub fn from_word(word: &str) -> Option<String> {
     let Some(digits) = word.strip_prefix(IN_NUMBERS) else { return Some(word.to_owned()) };
     let pairs = digits.as_bytes().chunks(2);
     let bytes = pairs.map(|pair| {
-        let pair = core::str::from_utf8(pair).ok().filter(|it| it.len() == 2)?;
-        u8::from_str_radix(pair, 16).ok()
+        let [high, low] = pair else { return None };
+        let digit = |it: &u8| char::from(*it).to_digit(16);
+        u8::try_from(digit(high)? << 4 | digit(low)?).ok()
     });
     String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
 }

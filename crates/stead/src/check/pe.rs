@@ -54,18 +54,22 @@ fn name(machine: u16) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// The least that is a program: its headers, without a section.
+    /// The least that is a program: its headers, and one section of nothing.
     fn program(machine: u16) -> Vec<u8> {
         const NT_AT: usize = 0x40;
-        const OPTIONAL_LEN: u16 = 112;
-        let mut bytes = vec![0; NT_AT + 24 + usize::from(OPTIONAL_LEN)];
+        const OPTIONAL_LEN: u16 = 240;
+        const SECTION_LEN: usize = 40;
+        let mut bytes = vec![0; NT_AT + 24 + usize::from(OPTIONAL_LEN) + SECTION_LEN];
         let mut put = |at: usize, what: &[u8]| bytes[at..at + what.len()].copy_from_slice(what);
         put(0, b"MZ");
         put(0x3c, &[NT_AT as u8]);
         put(NT_AT, b"PE\0\0");
         put(NT_AT + 4, &machine.to_le_bytes());
+        put(NT_AT + 6, &[1]);
         put(NT_AT + 20, &OPTIONAL_LEN.to_le_bytes());
         put(NT_AT + 24, &pe::IMAGE_NT_OPTIONAL_HDR64_MAGIC.to_le_bytes());
+        // How many more parts the optional header has: all that there can be.
+        put(NT_AT + 24 + 108, &[16]);
         bytes
     }
 

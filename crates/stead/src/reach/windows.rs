@@ -234,12 +234,10 @@ mod tests {
         let words = words(&questions);
         assert_eq!(words, " port:8100 x:757365723a4e5420415554484f524954595c78");
         let (there, there_now, gone) = facts_lines("R", "aa", &words);
-        assert_eq!(
-            there,
-            format!(
-                r"if exist R\programs\aa\stead.exe (R\programs\aa\stead.exe --root R facts{words}) else echo stead-wants windows %PROCESSOR_ARCHITECTURE%"
-            )
-        );
+        let program = r"R\programs\aa\stead.exe";
+        let otherwise = "echo stead-wants windows %PROCESSOR_ARCHITECTURE%";
+        let told = format!("--root R facts{words}");
+        assert_eq!(there, format!("if exist {program} ({program} {told}) else {otherwise}"));
         assert_eq!(
             there_now,
             format!(r"stead-check-aa\stead.exe --root R facts{words} & rd /s /q stead-check-aa")
