@@ -7,6 +7,8 @@ mod programs;
 mod resources;
 mod storage;
 mod tuning;
+mod windows;
+mod word;
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -17,7 +19,9 @@ use core::fmt;
 use serde::Serialize;
 
 pub use self::facts::{Clock, Facts, Holder, Listener, Offset, RootState, Sudo};
-pub use self::needs::{Binary, Glibc, Needs, Program, Signature, SignatureState};
+pub use self::needs::{Binary, Glibc, Needs, Program, Signature, SignatureState, System};
+pub use self::windows::{Windows, covers, is_known_account, lets_in};
+pub use self::word::{from_word, to_word};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -87,8 +91,8 @@ impl fmt::Display for Mend {
 /// One look at a host; nothing where what it goes by is not known and matters little.
 type Check = fn(&Facts, &Needs) -> Vec<Finding>;
 
-/// In the order in which they are told.
-const CHECKS: [Check; 30] = [
+/// Those of hosts with Linux, in the order in which they are told.
+const LINUX: [Check; 30] = [
     access::sudo,
     access::system,
     access::kernel,
@@ -121,9 +125,41 @@ const CHECKS: [Check; 30] = [
     tuning::kernel_settings,
 ];
 
+/// Those of hosts with Windows. None of them can be mended from afar yet.
+const WINDOWS: [Check; 24] = [
+    access::system,
+    windows::version,
+    access::root,
+    windows::service,
+    access::user,
+    access::group,
+    access::port,
+    windows::refused_port,
+    programs::system,
+    programs::machine,
+    programs::signature,
+    storage::disk_space,
+    windows::drive,
+    windows::file_system,
+    windows::long_paths,
+    resources::capacity,
+    resources::memory,
+    tuning::clock,
+    windows::time_sync,
+    windows::ssh_server,
+    windows::reboot,
+    windows::firewall,
+    windows::defender,
+    windows::code_page,
+];
+
 /// Holds what a host is and has against what is needed of it.
 pub fn check(facts: &Facts, needs: &Needs) -> Vec<Finding> {
-    CHECKS.iter().flat_map(|check| check(facts, needs)).collect()
+    let checks = match needs.system {
+        System::Linux => LINUX.as_slice(),
+        System::Windows => WINDOWS.as_slice(),
+    };
+    checks.iter().flat_map(|check| check(facts, needs)).collect()
 }
 
 /// What findings say of a host as a whole.

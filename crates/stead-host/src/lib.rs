@@ -13,6 +13,7 @@ mod imp;
 mod imp;
 
 pub use error::{Fault, ServiceError};
+pub use imp::facts::tell_facts;
 pub use imp::life::be_service;
 pub use imp::registry;
 pub use imp::service::AgentService;

@@ -84,6 +84,7 @@ pub use imp::{
 /// What sockets of tokio are made of.
 #[cfg(target_os = "linux")]
 pub use imp::local::near;
+/// What sockets of tokio and looks at hosts are made of.
 #[cfg(windows)]
 pub use imp::{
     detach::tell_of_ends,
@@ -91,5 +92,6 @@ pub use imp::{
     files::close_folder,
     handed::tell_of_states,
     local::{new_pipe_name, pipe_name_at, tell_pipe_name},
+    place::{Listed, processes},
     sys::Owners,
 };

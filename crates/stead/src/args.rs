@@ -130,6 +130,12 @@ pub(crate) enum Command {
     /// Be the far end of the way to this host
     #[command(hide = true)]
     Relay,
+    /// Tell what this host is and has, as `stead check` asks hosts with Windows for it
+    #[command(hide = true)]
+    Facts {
+        /// `port:8100`, `user:orders`, `group:www` or `path:C:\tools`
+        questions: Vec<String>,
+    },
     /// Print the JSON schema of the fleet file
     #[command(hide = true)]
     Schema,

@@ -4,6 +4,7 @@
 mod elf;
 mod host;
 mod needs;
+mod pe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use stead_core::check::{Facts, Finding, Level, Mend, Needs, worst};
 use stead_core::names::HostName;
-use stead_fleet::Stage;
+use stead_fleet::{Os, Stage};
 use tokio::task::JoinSet;
 
 use crate::Context;
@@ -19,6 +20,7 @@ use crate::args::CheckArgs;
 use crate::failure::{ByHost, Failure, FleetFailure};
 use crate::fleet_file::{FleetFile, LocalFleet};
 use crate::hosts;
+use crate::kit::Kit;
 use crate::reach::Way;
 use crate::render;
 use crate::screen::show_controls;
@@ -49,6 +51,7 @@ pub(crate) enum OnHost {
 struct Asked {
     host: HostName,
     way: Way,
+    kit: Arc<Kit>,
     needs: Arc<Needs>,
 }
 
@@ -62,8 +65,8 @@ pub(crate) async fn check(ctx: &mut Context, args: CheckArgs) -> Result<(), Fail
         let kit = Arc::clone(&kits[&host.os()]);
         let (host, way) = (host.name().clone(), hosts::way(host));
         let local = LocalFleet { file: &file, host: host.clone() };
-        let needs = Arc::new(needs::of(&local, &kit, &mut looked).await?);
-        asked.push(Asked { host, way, needs });
+        let needs = Arc::new(needs::of(&local, &way, &kit, &mut looked).await?);
+        asked.push(Asked { host, way, kit, needs });
     }
     let mut hosts = look(&asked).await;
     let mut unmended = ByHost::new();
@@ -88,11 +91,11 @@ pub(crate) async fn check(ctx: &mut Context, args: CheckArgs) -> Result<(), Fail
 async fn look(asked: &[Asked]) -> BTreeMap<HostName, OnHost> {
     let permits = hosts::permits();
     let mut looking = JoinSet::new();
-    for Asked { host, way, needs } in asked.iter().cloned() {
+    for Asked { host, way, kit, needs } in asked.iter().cloned() {
         let permits = Arc::clone(&permits);
         looking.spawn(async move {
             let _permit = permits.acquire().await;
-            let on_host = match host::facts(&way, &needs).await {
+            let on_host = match host::facts(&way, &kit, &needs).await {
                 Ok(facts) => OnHost::Found {
                     findings: stead_core::check::check(&facts, &needs),
                     facts: Box::new(facts),
@@ -119,6 +122,10 @@ async fn apply(
         else {
             continue;
         };
+        if one.way.os == Os::Windows {
+            ctx.screen.note(&format!("{host}: on Windows nothing is mended from afar yet"));
+            continue;
+        }
         let mends: BTreeSet<Mend> = findings.iter().filter_map(|it| it.apply.clone()).collect();
         if mends.is_empty() {
             continue;
@@ -188,8 +195,9 @@ mod tests {
     use super::*;
     use crate::args::ColorChoice;
     use crate::screen::Screen;
+    use stead_core::check::System;
     use stead_core::plan::Plan;
-    use stead_fleet::{Address, Os};
+    use stead_fleet::Address;
 
     #[tokio::test]
     async fn only_root_mends_and_what_needs_no_mend_is_left_alone() {
@@ -198,13 +206,16 @@ mod tests {
         let plan = Plan { fleet: "shop".parse().unwrap(), host: host.clone(), instances };
         let needs = Needs {
             plan,
+            system: System::Linux,
             machine: "x86_64",
+            is_remote: false,
             release_bytes: 0,
             programs: Vec::new(),
             signatures: Vec::new(),
         };
         let way = Way { address: Address::Local, os: Os::here(), root: None, sudo: false };
-        let asked = [Asked { host: host.clone(), way, needs: Arc::new(needs) }];
+        let kit = Arc::new(Kit::empty());
+        let asked = [Asked { host: host.clone(), way, kit, needs: Arc::new(needs) }];
         let mut ctx = Context { root: None, screen: Screen::new(ColorChoice::Never) };
         for (uid, somaxconn, refused_n) in [(1000, 128, 1), (1000, 4096, 0), (0, 4096, 0)] {
             let text = format!("uid={uid}\nnet.core.somaxconn={somaxconn}\n");

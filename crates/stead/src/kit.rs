@@ -64,6 +64,12 @@ impl Kit {
         }
     }
 
+    /// One of no programs.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self { digest: "0".repeat(DIGEST_LEN), paths: Vec::new(), programs: Vec::new() }
+    }
+
     fn read(paths: Vec<PathBuf>) -> Result<Self, Failure> {
         let (mut digest, mut programs) = (blake3::Hasher::new(), Vec::new());
         for path in &paths {

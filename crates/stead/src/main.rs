@@ -105,6 +105,7 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Diff(args) => wait_for(diff::diff(ctx, args)),
         Command::Down(args) => attend(async |ints| act::down(ctx, ints, args.wait).await),
         Command::Events(args) => wait_for(show::events(ctx, args)),
+        Command::Facts { questions } => facts(ctx, &questions),
         Command::Exec(args) => exec::exec(ctx, &args),
         Command::History(args) => wait_for(history::history(ctx, args)),
         Command::Import(args) => import::import(ctx, &args),
@@ -126,6 +127,13 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Up(args) => attend(async |ints| up::up(ctx, ints, args).await),
         Command::Why(args) => wait_for(show::why(ctx, args)),
     }
+}
+
+/// Tells what this host is and has.
+fn facts(ctx: &Context, questions: &[String]) -> Result<(), Failure> {
+    let root = root::find(ctx.root.as_deref())?;
+    let (mut from, mut to) = (io::stdin().lock(), io::stdout().lock());
+    Ok(stead_host::tell_facts(&root, questions, &mut from, &mut to)?)
 }
 
 /// Does work that an interrupt simply ends.

@@ -236,10 +236,33 @@ pub(crate) async fn run_script(
     way: &Way,
     (text, words): (&str, &[&str]),
     within: Duration,
-    mut answer: impl FnMut(&str) -> Option<&'static str>,
+    mut answer: impl FnMut(&str) -> Option<&'static str> + Send,
 ) -> Result<Said, ReachError> {
-    let Session { mut child, complaints, mut to, mut from, .. } =
-        Session::begin(script(way, text, words))?;
+    converse(script(way, text, words), within, &mut answer).await
+}
+
+/// Has a host with Windows tell its facts in answer to these questions, by what it has of stead
+/// below its root, or by what is brought for this alone and goes again.
+pub(crate) async fn run_facts(
+    way: &Way,
+    kit: &Kit,
+    questions: &[String],
+    within: Duration,
+    mut answer: impl FnMut(&str) -> Option<&'static str> + Send,
+) -> Result<Said, ReachError> {
+    windows::facts(way, kit, questions, within, &mut answer).await
+}
+
+/// What each line that is said is answered with, if it is.
+type Answer<'a> = &'a mut (dyn FnMut(&str) -> Option<&'static str> + Send);
+
+/// Runs a command to its end as [`run_script`] does.
+async fn converse(
+    command: Command,
+    within: Duration,
+    answer: Answer<'_>,
+) -> Result<Said, ReachError> {
+    let Session { mut child, complaints, mut to, mut from, .. } = Session::begin(command)?;
     let mut said = Vec::new();
     let listen = async {
         while said.len() < SAID_LEN_MAX {

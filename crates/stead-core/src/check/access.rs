@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::facts::{Facts, Holder, Listener, RootState, Sudo};
-use super::needs::{Needs, list};
+use super::needs::{Needs, System, list};
 use super::{About, Finding, Mend};
 use crate::names::ServiceName;
 
@@ -33,11 +33,16 @@ pub(super) fn system(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let reason = "stead brings its own programs, which are for one system and processor";
     let about = About { check: "system", reason };
     let (Some(system), Some(machine)) = (&facts.system, &facts.machine) else {
-        return Vec::from([about.warn("it is not known", "`uname -s -m` there")]);
+        let mend = needs.system.pick("`uname -s -m` there", "`systeminfo` there");
+        return Vec::from([about.warn("it is not known", mend)]);
     };
     let found = format!("{system} on {machine}");
-    let is_right = system == "Linux" && machine == needs.machine;
-    let mend = format!("a host with Linux on {}, or deploy from such a machine", needs.machine);
+    let wanted = needs.system.name();
+    let is_right = system == wanted && machine == needs.machine;
+    let mend = needs.system.pick(
+        format!("a host with Linux on {}, or deploy from such a machine", needs.machine),
+        format!("a host with Windows on {}; stead has programs for no other", needs.machine),
+    );
     about.unless((!is_right).then(|| about.fail(found.clone(), mend)), found)
 }
 
@@ -60,7 +65,7 @@ fn version(kernel: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-pub(super) fn root(facts: &Facts, _: &Needs) -> Vec<Finding> {
+pub(super) fn root(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let about = About { check: "root", reason: "all of stead's state there is below it" };
     let (Some(root), Some(state)) = (&facts.root, facts.root_state) else {
         return Vec::from([about.warn("it is not known", "look whether it may be written")]);
@@ -70,13 +75,17 @@ pub(super) fn root(facts: &Facts, _: &Needs) -> Vec<Finding> {
         return Vec::new();
     }
     let stands = facts.root_on.as_deref().unwrap_or("/");
-    let (who, mend) = (facts.who(), "`sudo = true`, or another `root`, for it in the fleet file");
+    let who = facts.who();
+    let mend = needs.system.pick(
+        "`sudo = true`, or another `root`, for it in the fleet file",
+        "log in there as an administrator, or another `root` for it in the fleet file",
+    );
+    let look =
+        needs.system.pick(format!("`ls -ld {stands}` there"), format!("`dir {stands}` there"));
     let bad = match state {
         RootState::Absent => return about.ok(format!("`{root}` is made by the first deploy")),
         RootState::Writable => return about.ok(format!("`{root}` may be written")),
-        RootState::Blocked => {
-            about.fail(format!("`{stands}` is no folder"), format!("`ls -ld {stands}` there"))
-        }
+        RootState::Blocked => about.fail(format!("`{stands}` is no folder"), look),
         RootState::Closed => about.fail(format!("`{root}` may not be written by {who}"), mend),
         RootState::Forbidden => {
             about.fail(format!("{who} may not make `{root}` in `{stands}`"), mend)
@@ -87,20 +96,36 @@ pub(super) fn root(facts: &Facts, _: &Needs) -> Vec<Finding> {
 
 pub(super) fn user(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let about = About { check: "user", reason: "services run as the `user` that they name" };
-    accounts(about, facts, &needs.users(), &facts.users_missing, |name| Mend::User(name.into()))
+    let mend = |name: &str| Missing {
+        apply: Mend::User(name.into()),
+        on_windows: format!("`net user {name} * /add` there, or `LocalService`"),
+    };
+    accounts(about, facts, needs.system, (&needs.users(), &facts.users_missing), mend)
 }
 
 pub(super) fn group(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let about = About { check: "group", reason: "services run in the `group` that they name" };
-    accounts(about, facts, &needs.groups(), &facts.groups_missing, |name| Mend::Group(name.into()))
+    let mend = |name: &str| Missing {
+        apply: Mend::Group(name.into()),
+        on_windows: format!("`net localgroup {name} /add` there"),
+    };
+    accounts(about, facts, needs.system, (&needs.groups(), &facts.groups_missing), mend)
+}
+
+/// How an account that is missing is made.
+struct Missing {
+    /// On Linux, also from afar.
+    apply: Mend,
+    /// By hand.
+    on_windows: String,
 }
 
 fn accounts(
     about: About,
     facts: &Facts,
-    asked: &BTreeMap<&str, BTreeSet<&ServiceName>>,
-    missing: &BTreeSet<String>,
-    mend: impl Fn(&str) -> Mend,
+    system: System,
+    (asked, missing): (&BTreeMap<&str, BTreeSet<&ServiceName>>, &BTreeSet<String>),
+    mend: impl Fn(&str) -> Missing,
 ) -> Vec<Finding> {
     if asked.is_empty() {
         return Vec::new();
@@ -113,16 +138,21 @@ fn accounts(
         if missing.contains(*name) {
             let found =
                 format!("there is no {} `{name}`, which {} asks for", about.check, list(by));
-            let mend = mend(name);
+            let Missing { apply, on_windows } = mend(name);
             // A number is no name that could be given to anybody.
-            return Some(match name.bytes().all(|byte| byte.is_ascii_digit()) {
-                true => about.fail(found, format!("mend `{}`", about.check)),
-                false => about.fail(found, format!("`{mend}`")).applied(mend),
+            return Some(match (name.bytes().all(|byte| byte.is_ascii_digit()), system) {
+                (true, _) => about.fail(found, format!("mend `{}`", about.check)),
+                (false, System::Linux) => about.fail(found, format!("`{apply}`")).applied(apply),
+                (false, System::Windows) => about.fail(found, on_windows),
             });
         }
         (!facts.is_to_be_root() && !is_own(name)).then(|| {
             let found = format!("{} may not let {} run as `{name}`", facts.who(), list(by));
-            about.fail(found, "`sudo = true` for it in the fleet file, or log in there as root")
+            let mend = system.pick(
+                "`sudo = true` for it in the fleet file, or log in there as root",
+                "log in there as an administrator",
+            );
+            about.fail(found, mend)
         })
     });
     let bad: Vec<Finding> = bad.collect();
@@ -148,7 +178,7 @@ pub(super) fn port(facts: &Facts, needs: &Needs) -> Vec<Finding> {
         // One that has it at all addresses says more than one that has it at one.
         let foreign = at_port.filter(|it| it.holder != Holder::Own);
         if let Some(listener) = foreign.max_by_key(|it| it.is_everywhere) {
-            found.push(taken(about, listener, instance));
+            found.push(taken(about, listener, instance, needs.system));
         }
     }
     if found.is_empty() {
@@ -158,18 +188,28 @@ pub(super) fn port(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     found
 }
 
-fn taken(about: About, listener: &Listener, instance: &str) -> Finding {
+/// What listens for all programs that speak HTTP by way of Windows itself.
+const HTTP_SYS: &str = "System";
+
+fn taken(about: About, listener: &Listener, instance: &str, system: System) -> Finding {
     let Listener { port, is_everywhere, holder, pid, program } = listener;
     let who = match holder {
         Holder::Other => format!("`{program}` (process {pid})"),
         Holder::Own | Holder::Unknown => "somebody whom this login may not see".into(),
     };
-    let mend = match holder {
-        Holder::Other => {
-            format!("end that (`kill {pid}` there), or give `{instance}` another port")
+    let mend = match (holder, system) {
+        (Holder::Other, System::Windows) if program == HTTP_SYS => format!(
+            "`netsh http show servicestate` there tells for whom, or give `{instance}` another port"
+        ),
+        (Holder::Other, _) => {
+            let end = system.pick(format!("kill {pid}"), format!("taskkill /f /pid {pid}"));
+            format!("end that (`{end}` there), or give `{instance}` another port")
         }
-        Holder::Own | Holder::Unknown => {
+        (Holder::Own | Holder::Unknown, System::Linux) => {
             format!("`ss -ltnp sport = :{port}` there, as root, tells who; or another port")
+        }
+        (Holder::Own | Holder::Unknown, System::Windows) => {
+            "`netstat -ano -p tcp` there tells who; or another port".into()
         }
     };
     let found = format!("{who} listens at {port}, which is for `{instance}`");

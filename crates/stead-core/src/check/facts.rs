@@ -1,6 +1,7 @@
-//! What a host is and has, read from what a script on it says.
+//! What a host is and has, read from what a script on it says, or `stead facts` on Windows.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -9,6 +10,7 @@ use core::str::FromStr;
 use serde::Serialize;
 
 use super::needs::Glibc;
+use super::windows::{PREFIX, Windows};
 
 /// So much of what is said is read, in bytes: many times what the script has to say.
 const TEXT_LEN_MAX: usize = 256 << 10;
@@ -67,6 +69,9 @@ pub struct Facts {
     pub apparmor: Option<String>,
     pub systemd: Option<String>,
     pub hugepages: Option<String>,
+    /// What hosts with Windows alone have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Box<Windows>>,
 }
 
 /// Settings of its kernel.
@@ -237,13 +242,17 @@ impl Facts {
             "swap_kib" => self.swap_bytes = kib(),
             "vm.max_map_count" => settings.max_map_count = number(value),
             // What is there is told as well, and so is what a later script says.
-            _ => (),
+            _ => {
+                if let Some(key) = key.strip_prefix(PREFIX) {
+                    self.windows.get_or_insert_default().take(key, value);
+                }
+            }
         }
     }
 
-    /// Whether whoever logs in there is root, or became it.
+    /// Whether whoever logs in there is root, or became it; on Windows an administrator.
     pub fn is_root(&self) -> bool {
-        self.uid == Some(0)
+        self.uid == Some(0) || self.windows.as_ref().is_some_and(|it| it.is_administrator)
     }
 
     /// Whether it is root by whom services are to be kept: where `sudo` is refused, that is a fault
@@ -258,7 +267,7 @@ impl Facts {
     }
 }
 
-fn number<T: FromStr>(text: &str) -> Option<T> {
+pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 

@@ -12,12 +12,39 @@ use crate::names::{InstanceName, ServiceName};
 use crate::plan::{Plan, Spec};
 use crate::sandbox::Sandbox;
 
+/// A system that programs are for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum System {
+    #[default]
+    Linux,
+    Windows,
+}
+
+impl System {
+    /// As `uname -s` says it, and as Windows calls itself.
+    pub fn name(self) -> &'static str {
+        self.pick("Linux", "Windows")
+    }
+
+    /// What is so on one, or on the other.
+    pub(super) fn pick<T>(self, on_linux: T, on_windows: T) -> T {
+        match self {
+            Self::Linux => on_linux,
+            Self::Windows => on_windows,
+        }
+    }
+}
+
 /// What is needed of a host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Needs {
     pub plan: Plan,
+    /// The system that the host is to have.
+    pub system: System,
     /// The processor that stead's own programs are for.
     pub machine: &'static str,
+    /// Whether its agent is begun by a login from elsewhere.
+    pub is_remote: bool,
     /// What is brought there at most.
     pub release_bytes: u64,
     pub programs: Vec<Program>,
@@ -63,6 +90,8 @@ pub enum SignatureState {
 /// What a program asks of a host to be run at all.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Binary {
+    /// The system that it is for, as its format tells.
+    pub system: System,
     /// The processor that it is for, as `uname -m` says it; `None` is one that we do not know.
     pub machine: Option<&'static str>,
     /// What loads it; a static program has none.
@@ -134,7 +163,7 @@ impl Needs {
         })
     }
 
-    /// What the script on the host is asked about, each behind its kind.
+    /// What the host is asked about, each behind its kind.
     pub fn questions(&self) -> Vec<String> {
         let ask = |kind: &str, of: &dyn fmt::Display| alloc::format!("{kind}:{of}");
         let ports: BTreeSet<u16> = self.ports().map(|port| port.number).collect();
@@ -150,6 +179,8 @@ impl Needs {
 
     fn interpreters(&self) -> BTreeSet<&str> {
         let binaries = self.programs.iter().filter_map(|program| program.binary.as_ref());
+        // What is for another system is loaded by nothing there.
+        let binaries = binaries.filter(|binary| binary.system == self.system);
         binaries.filter_map(|binary| binary.interpreter.as_deref()).collect()
     }
 

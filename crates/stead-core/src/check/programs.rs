@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::facts::Facts;
-use super::needs::{Binary, Needs, Program, Signature, SignatureState};
+use super::needs::{Binary, Needs, Program, Signature, SignatureState, System};
 use super::{About, Finding};
 
 /// What each program is found to be, with nothing told of those that are yet to be built but that
@@ -45,13 +45,43 @@ pub(super) fn machine(facts: &Facts, needs: &Needs) -> Vec<Finding> {
             let found = format!("`{file}` of {service} makes no sense: {damage}");
             return Some(about.warn(found, format!("build {service} again")));
         }
-        let is_other = binary.machine.is_none_or(|its| its != machine);
+        // What is for another system is told by a check of its own.
+        let is_other = binary.system == needs.system
+            && !binary.machine.is_some_and(|its| runs_on(needs.system, its, machine));
         is_other.then(|| {
             let its = binary.machine.unwrap_or("another processor");
             let Program { service, file, .. } = program;
             about.fail(
                 format!("`{file}` of {service} is for {its}, the host is {machine}"),
                 format!("build {service} for {machine}"),
+            )
+        })
+    })
+}
+
+/// Whether a host with this processor runs programs for that one.
+fn runs_on(system: System, its: &str, machine: &str) -> bool {
+    its == machine
+        || match (system, machine) {
+            // Windows brings what runs those for 32 bits, and translates for others.
+            (System::Windows, "x86_64") => its == "i686",
+            (System::Windows, "aarch64") => matches!(its, "i686" | "x86_64"),
+            (System::Linux | System::Windows, _) => false,
+        }
+}
+
+pub(super) fn system(_: &Facts, needs: &Needs) -> Vec<Finding> {
+    let reason = "a program runs on the system that it was built for";
+    let about = About { check: "program-system", reason };
+    each(about, needs, |program, binary| {
+        let (its, wanted) = (binary.system, needs.system.name());
+        (its != needs.system).then(|| {
+            let Program { service, file, .. } = program;
+            about.fail(
+                format!("`{file}` of {service} is for {}, the host has {wanted}", its.name()),
+                format!(
+                    "build {service} for {wanted}: `[service.{service}.windows]` has what differs"
+                ),
             )
         })
     })

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::facts::Facts;
-use super::needs::{Needs, list};
+use super::needs::{Needs, System, list};
 use super::{About, Finding, Mend};
 use crate::capacity::{Capacity, Keeps, show_bytes};
 use crate::units::{Bytes, MilliCpu};
@@ -14,18 +14,22 @@ use crate::units::{Bytes, MilliCpu};
 const AGENT_FILES_PER_INSTANCE: u64 = 3;
 const AGENT_FILES_OWN: u64 = 256;
 
+/// What jobs of Windows hold processes to, whoever makes them.
+const JOBS: Keeps = Keeps { memory: true, cpu: true, processes: true, io_weight: false };
+
 /// What an agent there could keep. Only root may make cgroups; a container with one of its own
 /// for another user is not known of.
-fn has(facts: &Facts) -> Option<Capacity> {
+fn has(facts: &Facts, system: System) -> Option<Capacity> {
     let may = facts.is_to_be_root() && may_make_cgroups(facts);
     let controllers = facts.cgroup.as_deref().filter(|_| may).unwrap_or("");
     let keeps = |name| controllers.split_whitespace().any(|one| one == name);
-    let keeps = Keeps {
+    let cgroups = Keeps {
         memory: keeps("memory"),
         cpu: keeps("cpu"),
         processes: keeps("pids"),
         io_weight: keeps("io"),
     };
+    let keeps = system.pick(cgroups, JOBS);
     let cpu = MilliCpu(facts.cores?.saturating_mul(1000));
     Some(Capacity { memory: Bytes(facts.memory_bytes?), cpu, keeps })
 }
@@ -37,15 +41,19 @@ fn may_make_cgroups(facts: &Facts) -> bool {
 
 pub(super) fn capacity(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let about = About { check: "capacity", reason: "a host refuses what it cannot keep" };
-    let Some(has) = has(facts) else {
-        return Vec::from([about.warn("it is not known", "`nproc` and `free` there")]);
+    let Some(has) = has(facts, needs.system) else {
+        let mend = needs.system.pick("`nproc` and `free` there", "`systeminfo` there");
+        return Vec::from([about.warn("it is not known", mend)]);
     };
     let bad = has.refuse(&needs.plan).map(|much| about.fail(much.because, much.try_this));
     about.unless(bad, format!("{} cores, {}", has.cpu, show_bytes(has.memory.0)))
 }
 
 pub(super) fn memory(facts: &Facts, needs: &Needs) -> Vec<Finding> {
-    let reason = "where all use what they may, the kernel ends some of them";
+    let reason = needs.system.pick(
+        "where all use what they may, the kernel ends some of them",
+        "where all use what they may, some ask for memory in vain",
+    );
     let about = About { check: "memory", reason };
     let Some(memory) = facts.memory_bytes else { return Vec::new() };
     let limits = needs.sum(|spec| spec.limits.memory.map(|Bytes(bytes)| bytes));

@@ -18,7 +18,8 @@ pub(super) fn disk_space(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let about = About { check: "disk-space", reason: "releases, data and logs go there" };
     let at = facts.mount_point.as_deref().unwrap_or("the disk");
     let Some(free) = facts.disk_free_bytes else {
-        return Vec::from([about.warn("it is not known", "`df` there")]);
+        let mend = needs.system.pick("`df` there", "`fsutil volume diskfree` there");
+        return Vec::from([about.warn("it is not known", mend)]);
     };
     let logs = needs.sum(|spec| Some(spec.log.keep.0));
     let release = needs.release_bytes;

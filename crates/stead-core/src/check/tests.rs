@@ -95,6 +95,7 @@ fn needs(change: impl FnOnce(&mut Spec)) -> Needs {
     let instances = [(instance(), spec)].into();
     let plan = Plan { fleet: "shop".parse().unwrap(), host: "vm1".parse().unwrap(), instances };
     let binary = Binary {
+        system: System::Linux,
         machine: Some("x86_64"),
         interpreter: Some("/lib64/ld-linux-x86-64.so.2".into()),
         glibc: "2.34".parse().ok(),
@@ -103,7 +104,15 @@ fn needs(change: impl FnOnce(&mut Spec)) -> Needs {
     let service = instance().service().clone();
     let program = Program { service, file: "target/web".into(), binary: Some(binary) };
     let (programs, signatures) = (vec![program], Vec::new());
-    Needs { plan, machine: "x86_64", release_bytes: 20 << 20, programs, signatures }
+    Needs {
+        plan,
+        system: System::Linux,
+        machine: "x86_64",
+        is_remote: true,
+        release_bytes: 20 << 20,
+        programs,
+        signatures,
+    }
 }
 
 fn of(findings: &[Finding], name: &str) -> Level {

@@ -25,17 +25,21 @@ const PID_MAX_MIN: u64 = 32_768;
 /// Files that all processes together may hold open.
 const FILE_MAX_MIN: u64 = 100_000;
 
-pub(super) fn clock(facts: &Facts, _: &Needs) -> Vec<Finding> {
+pub(super) fn clock(facts: &Facts, needs: &Needs) -> Vec<Finding> {
     let reason = "logs, certificates and tokens go by the clock";
     let about = About { check: "clock", reason };
     let Some(Offset { ms, within_ms }) = facts.offset else {
-        return Vec::from([about.warn("it is not known", "`date` there")]);
+        let mend = needs.system.pick("`date` there", "`w32tm /query /status` there");
+        return Vec::from([about.warn("it is not known", mend)]);
     };
     let surely = ms.unsigned_abs().saturating_sub(within_ms);
     let side = if ms < 0 { "behind" } else { "ahead" };
     let off = ms.unsigned_abs();
     let found = format!("it is {off} ms {side} of this machine's, give or take {within_ms} ms");
-    let mend = "`chronyc makestep`, or a restart of what sets the clock there; or look at this one";
+    let mend = needs.system.pick(
+        "`chronyc makestep`, or a restart of what sets the clock there; or look at this one",
+        "`w32tm /resync /force` there, as an administrator; or look at this one",
+    );
     let bad = if surely > OFFSET_FAIL_MS {
         Some(about.fail(found.clone(), mend))
     } else if surely > OFFSET_WARN_MS {

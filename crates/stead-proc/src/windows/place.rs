@@ -40,15 +40,17 @@ pub fn parent_pid() -> u32 {
 }
 
 /// One line of the system's table of processes.
-pub(super) struct Listed {
-    pub(super) pid: u32,
+#[derive(Debug)]
+pub struct Listed {
+    pub pid: u32,
     /// It may have ended, and its pid be another's.
-    pub(super) parent: u32,
-    pub(super) program: String,
+    pub parent: u32,
+    /// The name of its file.
+    pub program: String,
 }
 
 /// All processes.
-pub(super) fn processes() -> Vec<Listed> {
+pub fn processes() -> Vec<Listed> {
     let mut all = Vec::new();
     // SAFETY: the snapshot is new.
     let Ok(snapshot) = (unsafe { made(CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0)) }) else {

@@ -44,7 +44,8 @@ fn memory_bytes(process: &Process) -> u64 {
     // SAFETY: the longer struct begins as the shorter one does, and its length is said.
     match unsafe { K32GetProcessMemoryInfo(raw(&process.handle), into, len) } {
         0 => 0,
-        _ => counters.PrivateUsage as u64,
+        // Two names for one number. Windows 7 fills in the former alone, Wine the latter.
+        _ => counters.PrivateUsage.max(counters.PagefileUsage) as u64,
     }
 }
 
@@ -61,5 +62,50 @@ fn cpu(process: &Process) -> Duration {
     match answer {
         0 => Duration::ZERO,
         _ => Duration::from_nanos((ticks(kernel) + ticks(user)) * TICK_NS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// What makes this test program the child that is looked at.
+    const ROLE: &str = "STEAD_TEST_HOLDS_MIB";
+
+    /// Holds so much memory until its input ends, if that is asked of it.
+    #[test]
+    fn role_holds_memory() {
+        let Ok(mib) = std::env::var(ROLE) else { return };
+        let held = vec![1_u8; mib.parse::<usize>().unwrap() << 20];
+        println!("\nholds {}", held.iter().map(|it| usize::from(*it)).sum::<usize>());
+        std::io::stdout().flush().unwrap();
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+
+    fn child_that_holds(mib: &str) -> Child {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["role_holds_memory", "--nocapture", "--test-threads=1"]).env(ROLE, mib);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.starts_with("holds ")));
+        child
+    }
+
+    #[test]
+    fn memory_of_another_process_is_what_it_holds() {
+        let mut children = ["1", "65"].map(child_that_holds);
+        let of_each = usage(&children.each_ref().map(Child::id));
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let of_each = of_each.into_iter().map(|it| it.expect("it is alive").memory_bytes);
+        let of_each: Vec<u64> = of_each.collect();
+        let [little, much] = of_each.as_slice() else { panic!("{of_each:?}") };
+        assert!(*little > 0 && *much >= little + (60 << 20), "{of_each:?}");
     }
 }

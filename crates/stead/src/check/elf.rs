@@ -7,7 +7,7 @@ use std::path::Path;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader as _};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
-use stead_core::check::{Binary, Glibc};
+use stead_core::check::{Binary, Glibc, System};
 
 /// What versions of glibc begin with, among those of other libraries.
 const GLIBC: &str = "GLIBC_";
@@ -23,11 +23,13 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Binary>> {
 fn parse<'data>(data: impl ReadRef<'data>) -> object::Result<Option<Binary>> {
     // A file that is too short for its kind to be told is none.
     let Ok(kind) = FileKind::parse(data) else { return Ok(None) };
-    match kind {
-        FileKind::Elf32 => parse_as::<FileHeader32<Endianness>>(data).map(Some),
-        FileKind::Elf64 => parse_as::<FileHeader64<Endianness>>(data).map(Some),
-        _ => Ok(None),
+    if kind == FileKind::Elf32 {
+        return parse_as::<FileHeader32<Endianness>>(data).map(Some);
     }
+    if kind == FileKind::Elf64 {
+        return parse_as::<FileHeader64<Endianness>>(data).map(Some);
+    }
+    Ok(None)
 }
 
 fn parse_as<'data, H: FileHeader<Endian = Endianness>>(
@@ -54,7 +56,7 @@ fn parse_as<'data, H: FileHeader<Endian = Endianness>>(
         }
     }
     let machine = machine(header.e_machine(endian), header.is_class_64(), endian);
-    Ok(Binary { machine, interpreter, glibc, damage: None })
+    Ok(Binary { system: System::Linux, machine, interpreter, glibc, damage: None })
 }
 
 /// The processor as `uname -m` says it.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use stead_core::check::{Facts, Mend, Needs};
-use stead_fleet::Address;
+use stead_fleet::{Address, Os};
 
-use crate::reach::{ReachError, Said, Way, run_script};
+use crate::kit::Kit;
+use crate::reach::{ReachError, Said, Way, run_facts, run_script};
 
 const FACTS: &str = include_str!("facts.sh");
 const MEND: &str = include_str!("mend.sh");
@@ -22,11 +23,8 @@ const MENDS_WITHIN: Duration = Duration::from_secs(120);
 const CLOCK: &str = "stead-clock";
 
 /// Asks a host for everything that matters to what is needed of it.
-pub(super) async fn facts(way: &Way, needs: &Needs) -> Result<Facts, ReachError> {
-    let (root, questions) = (way.root_text(), needs.questions());
-    let tries_sudo = way.sudo && way.address != Address::Local;
-    let (text, first) = if tries_sudo { (RISE, FACTS) } else { (FACTS, "unasked") };
-    let words = [first, &root].into_iter().chain(questions.iter().map(String::as_str));
+pub(super) async fn facts(way: &Way, kit: &Kit, needs: &Needs) -> Result<Facts, ReachError> {
+    let questions = needs.questions();
     let mut times_ms = [None; 2];
     let answer = |line: &str| {
         let [asked, answered] = &mut times_ms;
@@ -39,10 +37,18 @@ pub(super) async fn facts(way: &Way, needs: &Needs) -> Result<Facts, ReachError>
         }
         None
     };
-    // Whether it is refused is found out there: that is no reason not to look.
-    let way = Way { sudo: false, ..way.clone() };
-    let words: Vec<&str> = words.collect();
-    let said = run_script(&way, (text, &words), FACTS_WITHIN, answer).await?;
+    let said = match way.os {
+        Os::Linux => {
+            let (root, tries_sudo) = (way.root_text(), way.sudo && way.address != Address::Local);
+            let (text, first) = if tries_sudo { (RISE, FACTS) } else { (FACTS, "unasked") };
+            let words = [first, &root].into_iter().chain(questions.iter().map(String::as_str));
+            let words: Vec<&str> = words.collect();
+            // Whether it is refused is found out there: that is no reason not to look.
+            let way = Way { sudo: false, ..way.clone() };
+            run_script(&way, (text, &words), FACTS_WITHIN, answer).await?
+        }
+        Os::Windows => run_facts(way, kit, &questions, FACTS_WITHIN, answer).await?,
+    };
     let mut facts = Facts::parse(after(&said, "stead-facts"));
     if !facts.is_whole {
         return Err(ReachError::Unreachable(said.complaints));
@@ -101,7 +107,7 @@ mod tests {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     use std::time::Instant;
-    use stead_fleet::Os;
+    use stead_core::check::System;
 
     /// Shells that are `sh` somewhere.
     const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "ash"]];
@@ -166,13 +172,15 @@ mod tests {
         };
         let needs = Needs {
             plan,
+            system: System::Linux,
             machine: "x86_64",
+            is_remote: false,
             release_bytes: 0,
             programs: Vec::new(),
             signatures: Vec::new(),
         };
         let began = Instant::now();
-        let facts = facts(&way, &needs).await.unwrap();
+        let facts = facts(&way, &Kit::empty(), &needs).await.unwrap();
         let offset = facts.offset.unwrap();
         assert!(offset.ms.unsigned_abs() <= offset.within_ms);
         assert!(u128::from(offset.within_ms) <= began.elapsed().as_millis() + 1);

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stead_core::check::{Needs, Program, Signature};
+use stead_core::check::{Needs, Program, Signature, System};
 use stead_core::names::ServiceName;
-use stead_fleet as fleet;
+use stead_fleet::{self as fleet, Address, Os};
 use stead_release::release::PackError;
 
-use super::elf;
+use super::{elf, pe};
 use crate::failure::{Failure, FleetFailure};
 use crate::fleet_file::{LocalFleet, Part, PartKey};
 use crate::kit::Kit;
+use crate::reach::Way;
 use crate::sign;
 
 /// The signatures of what each service is on each system, looked at once.
@@ -21,6 +22,7 @@ pub(super) type Looked = BTreeMap<PartKey, Vec<Signature>>;
 /// What is needed of this host. Nothing is built for it.
 pub(super) async fn of(
     local: &LocalFleet<'_>,
+    way: &Way,
     kit: &Kit,
     looked: &mut Looked,
 ) -> Result<Needs, Failure> {
@@ -42,19 +44,36 @@ pub(super) async fn of(
             Err(other) => return Err(other),
         }
     }
+    let system = match way.os {
+        Os::Linux => System::Linux,
+        Os::Windows => System::Windows,
+    };
     let mut programs = Vec::new();
     for (service, program) in local.programs() {
         let mut specs = plan.of_service(service.name());
         let run = specs.find_map(|(_, spec)| spec.release.as_ref().and(spec.run.first()));
         let started = run.map(|run| run.plain());
         for (file, path) in files(program, started.as_deref(), local.file.folder()) {
-            programs.extend(look(service.name(), file, path, program.build().is_some())?);
+            programs.extend(look(
+                service.name(),
+                (file, &path),
+                system,
+                program.build().is_some(),
+            )?);
         }
     }
     let of_service =
         |(service, _): (&fleet::Service, _)| looked.get(&local.key(service, Part::Files));
     let signatures = local.programs().filter_map(of_service).flatten().cloned().collect();
-    Ok(Needs { plan, machine: std::env::consts::ARCH, release_bytes, programs, signatures })
+    Ok(Needs {
+        plan,
+        system,
+        machine: std::env::consts::ARCH,
+        is_remote: way.address != Address::Local,
+        release_bytes,
+        programs,
+        signatures,
+    })
 }
 
 /// The files that may be programs: those that the fleet file names, and of folders that which the
@@ -79,18 +98,23 @@ fn files(program: &fleet::Program, started: Option<&str>, folder: &Path) -> Vec<
 
 fn look(
     service: &ServiceName,
-    file: String,
-    path: PathBuf,
+    (file, path): (String, &Path),
+    system: System,
     is_built: bool,
 ) -> Result<Option<Program>, Failure> {
     let program = |binary| Some(Program { service: service.clone(), file, binary });
-    match elf::read(&path) {
+    let read = elf::read(path).and_then(|elf| match (elf, system) {
+        // On Linux it is for what runs such programs there, as files of .NET are.
+        (None, System::Windows) => pe::read(path),
+        (elf, _) => Ok(elf),
+    });
+    match read {
         Ok(Some(binary)) => Ok(program(Some(binary))),
         Ok(None) => Ok(None),
         // What is missing and not built is a mistake that was told before.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok(is_built.then(|| program(None)).flatten())
         }
-        Err(source) => Err(FleetFailure::Ship { path, source }.into()),
+        Err(source) => Err(FleetFailure::Ship { path: path.to_owned(), source }.into()),
     }
 }

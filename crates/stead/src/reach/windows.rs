@@ -3,15 +3,20 @@
 //! brought by SFTP, which the same server speaks.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
+use stead_core::check::to_word;
 use stead_fleet::Address;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::{KIT_WITHIN, Purpose, ReachError, Way, quote, silent, ssh, ssh_words};
+use super::{
+    Answer, KIT_WITHIN, Purpose, ReachError, Said, Way, converse, fits, quote, silent, ssh,
+    ssh_words,
+};
 use crate::kit::Kit;
 
 /// Its root, if none is named.
@@ -65,28 +70,99 @@ fn folder(kit: &str) -> String {
 
 fn run(way: &Way, line: &str) -> Command {
     match &way.address {
-        // The programs for this very machine are those that run.
-        Address::Local => {
-            let own = std::env::current_exe().unwrap_or_else(|_| "stead".into());
-            let mut command = Command::new(own);
-            if let Some(root) = &way.root {
-                command.arg("--root").arg(root);
-            }
-            command.arg("relay");
-            command
-        }
-        Address::Ssh(address) => {
-            let mut command = ssh();
-            // Quotes are taken off by either shell, and what is between them is for cmd alone.
-            command.args(["--", address, &format!("cmd /d /c \"{line}\"")]);
-            command
-        }
+        Address::Local => own(way, "relay", &[]),
+        Address::Ssh(address) => over_ssh(address, line),
     }
+}
+
+/// The programs for this very machine are those that run.
+fn own(way: &Way, word: &str, more: &[String]) -> Command {
+    let own = std::env::current_exe().unwrap_or_else(|_| "stead".into());
+    let mut command = Command::new(own);
+    if let Some(root) = &way.root {
+        command.arg("--root").arg(root);
+    }
+    command.arg(word).args(more);
+    command
+}
+
+fn over_ssh(address: &str, line: &str) -> Command {
+    let mut command = ssh();
+    // Quotes are taken off by either shell, and what is between them is for cmd alone.
+    command.args(["--", address, &format!("cmd /d /c \"{line}\"")]);
+    command
+}
+
+/// How long a host may take to remove what was brought to it for its facts.
+const REMOVED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Has a host tell its facts, by programs that are there, or by one that is brought for that.
+pub(super) async fn facts(
+    way: &Way,
+    kit: &Kit,
+    questions: &[String],
+    within: Duration,
+    answer: Answer<'_>,
+) -> Result<Said, ReachError> {
+    let Address::Ssh(address) = &way.address else {
+        return converse(own(way, "facts", questions), within, answer).await;
+    };
+    let words = words(questions);
+    let (there, there_now, gone) = facts_lines(&root(way), kit.digest(), &words);
+    let mut wanted = None;
+    let mut hear = |line: &str| {
+        wanted = wanted.take().or_else(|| line.strip_prefix(WANTS).map(ToOwned::to_owned));
+        answer(line)
+    };
+    let said = converse(over_ssh(address, &there), within, &mut hear).await?;
+    let Some(machine) = wanted else { return Ok(said) };
+    fits(way.os, "windows", &machine)?;
+    let folder = facts_folder(kit.digest());
+    let said = match bring_to(address, &folder, &kit.paths()[..1]).await {
+        Ok(()) => converse(over_ssh(address, &there_now), within, answer).await,
+        Err(error) => Err(error),
+    };
+    if said.is_err() {
+        // What was cut off has not removed it. If this fails too, the next look does.
+        let _ = converse(over_ssh(address, &gone), REMOVED_WITHIN, &mut |_| None).await;
+    }
+    said
+}
+
+/// What a host says that has no programs of stead's, before its processor.
+const WANTS: &str = "stead-wants windows ";
+
+/// Lines by which a host tells its facts if it has the programs, tells them by what was brought
+/// for that and removes it, and removes it.
+fn facts_lines(root: &str, kit: &str, words: &str) -> (String, String, String) {
+    let folder = facts_folder(kit);
+    let program = format!(r"{root}\programs\{kit}\stead.exe");
+    let told = format!("--root {root} facts{words}");
+    (
+        format!("if exist {program} ({program} {told}) else echo {WANTS}%PROCESSOR_ARCHITECTURE%"),
+        format!(r"{folder}\stead.exe {told} & rd /s /q {folder}"),
+        format!("if exist {folder} rd /s /q {folder}"),
+    )
+}
+
+/// Where the program is brought to that tells facts alone.
+fn facts_folder(kit: &str) -> String {
+    format!("stead-check-{kit}")
+}
+
+/// Questions as words of a line, each after a space.
+fn words(questions: &[String]) -> String {
+    questions.iter().map(|question| format!(" {}", to_word(question))).collect()
 }
 
 /// Brings the programs there.
 pub(super) async fn bring(way: &Way, kit: &Kit) -> Result<(), ReachError> {
     let Address::Ssh(address) = &way.address else { return Ok(()) };
+    bring_to(address, &folder(kit.digest()), kit.paths()).await
+}
+
+/// Brings files to a folder there, which is made.
+async fn bring_to(address: &str, folder: &str, paths: &[PathBuf]) -> Result<(), ReachError> {
     let put = |why: String| ReachError::Put(why);
     let words = [ssh_words(), ["-s", "--", address, "sftp"].map(String::from).to_vec()].concat();
     let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
@@ -96,7 +172,7 @@ pub(super) async fn bring(way: &Way, kit: &Kit) -> Result<(), ReachError> {
     let mut child = command.spawn().map_err(|error| put(format!("`sftp`: {error}")))?;
     let mut to = child.stdin.take().expect("it was asked for");
     // Where this fails, the other end says why.
-    let _ = to.write_all(batch(kit).as_bytes()).await;
+    let _ = to.write_all(batch(folder, paths).as_bytes()).await;
     drop(to);
     let ended = timeout(KIT_WITHIN, child.wait_with_output()).await;
     let output = ended.map_err(|_| silent(KIT_WITHIN))?.map_err(|error| put(error.to_string()))?;
@@ -109,10 +185,9 @@ pub(super) async fn bring(way: &Way, kit: &Kit) -> Result<(), ReachError> {
 }
 
 /// What `sftp` is told to do. The folder may be there from one that was cut.
-fn batch(kit: &Kit) -> String {
-    let folder = folder(kit.digest());
+fn batch(folder: &str, paths: &[PathBuf]) -> String {
     let mut batch = format!("-mkdir {folder}\n");
-    for path in kit.paths() {
+    for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let _ = writeln!(batch, "put {} {folder}/{name}", file(path));
     }
@@ -151,6 +226,26 @@ mod tests {
                 r"R\programs\aa\stead.exe --root R relay"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_brought_for_facts_alone_goes_with_the_line_that_runs_it() {
+        let questions = ["port:8100".into(), r"user:NT AUTHORITY\x".into()];
+        let words = words(&questions);
+        assert_eq!(words, " port:8100 x:757365723a4e5420415554484f524954595c78");
+        let (there, there_now, gone) = facts_lines("R", "aa", &words);
+        let program = r"R\programs\aa\stead.exe";
+        let otherwise = "echo stead-wants windows %PROCESSOR_ARCHITECTURE%";
+        let told = format!("--root R facts{words}");
+        assert_eq!(there, format!("if exist {program} ({program} {told}) else {otherwise}"));
+        assert_eq!(
+            there_now,
+            format!(r"stead-check-aa\stead.exe --root R facts{words} & rd /s /q stead-check-aa")
+        );
+        assert_eq!(gone, "if exist stead-check-aa rd /s /q stead-check-aa");
+        let one = [PathBuf::from("/kits/stead.exe")];
+        let expected = "-mkdir stead-check-aa\nput \"/kits/stead.exe\" stead-check-aa/stead.exe\n";
+        assert_eq!(batch("stead-check-aa", &one), expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod check;
 mod host;
 
 use std::fs;
