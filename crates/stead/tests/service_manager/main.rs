@@ -76,6 +76,22 @@ fn control_an_instance_that_ends_with_the_service_is_begun_anew() {
     assert_ne!(after["pid"], before["pid"]);
 }
 
+#[test]
+fn an_instance_that_is_killed_is_back_while_the_service_runs_on() {
+    let mut service = Service::new("instance");
+    service.place.write(&["sleep"]);
+    service.install();
+    service.place.done(&["up", "--detach"]);
+    let (before, agent) = (service.place.instance(), service.place.agent());
+    service.place.end(&before["pid"]);
+    let after = eventually("it is back", || {
+        let now = service.place.instances().pop()?;
+        (now["phase"] == "up" && now["run"] == 2).then_some(now)
+    });
+    assert_ne!(after["pid"], before["pid"]);
+    assert_eq!((service.state(), service.place.agent()), (Some(service::RUNNING), agent));
+}
+
 /// Who starts it again is another question: see below.
 #[test]
 fn a_start_after_the_agent_was_killed_adopts_what_lives_on() {
