@@ -116,6 +116,7 @@ fn take_root(root: &Path) -> Result<(Layout, FolderLock), AgentError> {
     stead_proc::make_folders(root, PASS_THROUGH).map_err(make)?;
     // Services are started with paths below it, which must not depend on where the agent was.
     let root = stead_proc::one_path(root).map_err(make)?;
+    stead_host::take_root(&root).map_err(make)?;
     let lock = FolderLock::acquire(&root);
     let lock = lock.map_err(|source| AgentError::Lock { root: root.clone(), source })?;
     let lock = lock.map_err(|pid| AgentError::Held { root: root.clone(), pid })?;

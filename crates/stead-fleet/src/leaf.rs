@@ -290,6 +290,12 @@ impl HostRoot {
         match (os, on_drive(&self.0)) {
             (Os::Linux, true) => Some("there are no drives on Linux"),
             (Os::Windows, false) => Some("a folder of Windows begins with a drive"),
+            (Os::Windows, true) if self.0.len() <= "C:\\".len() => {
+                Some("a drive is no folder of stead's own")
+            }
+            (Os::Windows, true) if self.0.matches(':').count() > 1 => {
+                Some("on Windows `:` comes after the letter of the drive alone")
+            }
             (Os::Windows, true) if !self.0.chars().all(is_plain) => {
                 Some("on Windows it has letters, digits, `.`, `_` and `-` only")
             }

@@ -17,3 +17,4 @@ pub use imp::facts::tell_facts;
 pub use imp::life::be_service;
 pub use imp::registry;
 pub use imp::service::AgentService;
+pub use imp::trusted::take_root;

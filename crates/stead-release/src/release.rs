@@ -238,6 +238,8 @@ impl Release {
         let temporary = folder.with_extension(format!("tmp-{}", std::process::id()));
         remove_folder(&temporary);
         let filled = self.fill(&temporary, Files::Copied);
+        // It is its owner's to remove.
+        open_folders(&temporary, 0);
         let put = filled.and_then(|()| fs::rename(&temporary, folder).map_err(at));
         put.inspect_err(|_| remove_folder(&temporary))
     }

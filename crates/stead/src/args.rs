@@ -327,7 +327,7 @@ pub(crate) enum AgentCommand {
     Kit,
     /// Put this very program and those beside it below the root, if they are this kit
     #[command(hide = true)]
-    Put { kit: String },
+    Put { kit: String, mark: String },
     /// Take the agent out of the service manager; what it keeps runs on
     Uninstall,
     /// Go back to the programs of before

@@ -6,7 +6,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use stead_core::registry::memory::Change;
+use stead_core::registry::{KeyPath, Raw, Value, ValueName};
 use stead_fleet::Os;
+use stead_host::registry;
 use stead_release::lock::Putting;
 
 use crate::agent;
@@ -31,6 +34,7 @@ const DIGEST_LEN: usize = 16;
 
 /// The programs themselves.
 pub(crate) struct Kit {
+    os: Os,
     digest: String,
     paths: Vec<PathBuf>,
     /// In the order of [`files`].
@@ -44,7 +48,7 @@ impl Kit {
         let own = std::env::current_exe().map_err(at)?;
         let keeper = agent::keeper_program()?;
         let beside = files(Os::here())[1..].iter().map(|name| keeper.with_file_name(name));
-        Self::read([own].into_iter().chain(beside).collect())
+        Self::read(Os::here(), [own].into_iter().chain(beside).collect())
     }
 
     /// The programs for hosts of a system, on machines like this one.
@@ -59,7 +63,7 @@ impl Kit {
         let folder = kits.join(format!("{}-{ARCH}", os.as_str()));
         let paths: Vec<_> = files(os).iter().map(|name| folder.join(name)).collect();
         match paths.iter().all(|path| path.is_file()) {
-            true => Self::read(paths),
+            true => Self::read(os, paths),
             false => Err(FleetFailure::NoKit { os, looked_at: folder }.into()),
         }
     }
@@ -67,10 +71,15 @@ impl Kit {
     /// One of no programs.
     #[cfg(test)]
     pub(crate) fn empty() -> Self {
-        Self { digest: "0".repeat(DIGEST_LEN), paths: Vec::new(), programs: Vec::new() }
+        Self {
+            os: Os::here(),
+            digest: "0".repeat(DIGEST_LEN),
+            paths: Vec::new(),
+            programs: Vec::new(),
+        }
     }
 
-    fn read(paths: Vec<PathBuf>) -> Result<Self, Failure> {
+    fn read(os: Os, paths: Vec<PathBuf>) -> Result<Self, Failure> {
         let (mut digest, mut programs) = (blake3::Hasher::new(), Vec::new());
         for path in &paths {
             let bytes = fs::read(path).map_err(|error| {
@@ -81,7 +90,7 @@ impl Kit {
             programs.push(bytes);
         }
         let digest = digest.finalize().to_hex()[..DIGEST_LEN].to_owned();
-        Ok(Self { digest, paths, programs })
+        Ok(Self { os, digest, paths, programs })
     }
 
     pub(crate) fn digest(&self) -> &str {
@@ -93,9 +102,10 @@ impl Kit {
         &self.programs
     }
 
-    /// Where each program is here.
-    pub(crate) fn paths(&self) -> &[PathBuf] {
-        &self.paths
+    /// The name of each program's file there, and where it is here.
+    pub(crate) fn files(&self) -> Vec<(&'static str, &Path)> {
+        let names = files(self.os).iter().copied();
+        names.zip(self.paths.iter().map(PathBuf::as_path)).collect()
     }
 
     /// Puts them below a root, where they are not yet.
@@ -133,15 +143,28 @@ pub(crate) fn make_present(places: &KitPlaces) -> Result<String, Failure> {
     Ok(kit.digest)
 }
 
-/// Puts this very program and those beside it below a root, if they are what was sent.
-pub(crate) fn put(root: &Path, sent: &str) -> Result<(), Failure> {
+/// The key of the registry in which whoever logs in to a host with Windows notes, by marks, that a
+/// root was found to be closed to others.
+pub(crate) const MARKS: &str = r"HKCU\SOFTWARE\stead";
+
+/// Puts this very program and those beside it below a root, if they are what was sent, and notes
+/// that the root is closed to others, if that can be noted here.
+pub(crate) fn put(root: &Path, sent: &str, mark: &str) -> Result<(), Failure> {
     let kit = Kit::own()?;
     if kit.digest != sent {
         return Err(failed("copy the programs", "they came damaged"));
     }
     let begun = root::make(root).and_then(|()| Putting::begin(root));
     let _putting = begun.map_err(|source| Failure::Root { root: root.into(), source })?;
-    kit.put(&KitPlaces::below(root))
+    kit.put(&KitPlaces::below(root))?;
+    if registry::HAS_REGISTRY {
+        let at = |why: &dyn ToString| failed("note that the root is closed", why.to_string());
+        let key = KeyPath::try_from(MARKS.to_owned()).map_err(|error| at(&error))?;
+        let name = ValueName::try_from(mark.to_owned()).map_err(|error| at(&error))?;
+        let value = Raw::from(&Value::Sz(root.to_string_lossy().into_owned()));
+        registry::carry_out(&Change::Set(key, name, value)).map_err(|error| at(&error))?;
+    }
+    Ok(())
 }
 
 /// Where a host has its kits.

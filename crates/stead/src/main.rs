@@ -94,7 +94,9 @@ fn carry_out(ctx: &mut Context, command: Command) -> Result<(), Failure> {
         Command::Agent(AgentCommand::Kit) => {
             ctx.screen.write(&format!("{}\n", kit::Kit::own()?.digest()))
         }
-        Command::Agent(AgentCommand::Put { kit }) => kit::put(ctx.client()?.root(), &kit),
+        Command::Agent(AgentCommand::Put { kit, mark }) => {
+            kit::put(ctx.client()?.root(), &kit, &mark)
+        }
         Command::Agent(AgentCommand::Uninstall) => install::uninstall(ctx),
         Command::Agent(AgentCommand::Revert) => install::revert(ctx),
         Command::Agent(AgentCommand::Trust(args)) => keys::trust(ctx, &args),

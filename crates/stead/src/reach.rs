@@ -93,8 +93,8 @@ pub(crate) async fn reach(way: &Way, purpose: Purpose, kit: &Kit) -> Result<Reac
     let mut greeting = session.greeting(way, kit).await?;
     let is_lacking = matches!(greeting, Greeting::Lacking);
     if is_lacking {
-        windows::bring(way, kit).await?;
-        session = Session::begin(windows::begin_brought(way, kit))?;
+        let folder = windows::bring(way, kit).await?;
+        session = Session::begin(windows::begin_brought(way, kit, &folder))?;
         session.were_put = true;
         greeting = session.greeting(way, kit).await?;
     }

@@ -21,9 +21,10 @@ pub(crate) fn find(told: Option<&Path>) -> Result<PathBuf, Failure> {
     std::path::absolute(&root).map_err(|source| Failure::Root { root, source })
 }
 
-/// Makes the root, if it is not there.
+/// Makes the root, if it is not there; an error where it may hold what others have put there.
 pub(crate) fn make(root: &Path) -> io::Result<()> {
-    make_folder(root, PASS_THROUGH)
+    make_folder(root, PASS_THROUGH)?;
+    stead_host::take_root(root)
 }
 
 /// Makes a folder of this mode, and those above it, if it is not there.

@@ -61,6 +61,9 @@ fn each_system_of_a_service_becomes_a_folder_with_its_files() {
                 fs::read_dir(packed).unwrap().map(|it| it.unwrap().file_name()).collect();
             inside.sort();
             assert_eq!(inside, ["static", program]);
+            // Whoever has made it can remove it, root or not.
+            let folder = fs::metadata(packed.join("static/css")).unwrap();
+            assert!(!folder.permissions().readonly());
             assert_eq!(fs::read_to_string(packed.join("static/css/a.css")).unwrap(), "a{}");
         }
     }

@@ -4,3 +4,4 @@ pub(crate) mod facts;
 pub(crate) mod life;
 pub mod registry;
 pub(crate) mod service;
+pub(crate) mod trusted;

@@ -51,7 +51,7 @@ const TURNS_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// When the programs of before are gone back to, should who upgrades them die meanwhile.
-const REVERT_AFTER: Duration = Duration::from_secs(60);
+const REVERT_AFTER: Duration = Duration::from_secs(180);
 
 /// Who was called to go back looks so often whether it still is to, and gives up if that is never
 /// said.
@@ -125,7 +125,7 @@ impl AgentService {
     /// Has it start this program, from its next start on. Says which settings the system does not
     /// know: they are left out.
     pub fn put(&self, program: &Path, _current: &Path) -> Result<Vec<&'static str>, ServiceError> {
-        trusted::close_above(program, &self.root).map_err(|error| ServiceError {
+        trusted::take_root(&self.root).map_err(|error| ServiceError {
             try_this: format!(
                 "as an administrator, remove `{}` or take it over; `stead up` needs no service",
                 self.root.display()

@@ -6,10 +6,17 @@ use std::net::TcpListener;
 use std::os::windows::io::AsHandle;
 use std::os::windows::process::CommandExt as _;
 use std::process::Command;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
+use windows_sys::Win32::System::JobObjects::{
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_BREAKAWAY_OK,
+    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
+    JobObjectExtendedLimitInformation, SetInformationJobObject,
+};
+use windows_sys::Win32::System::Threading::GetCurrentProcess;
 use windows_sys::Win32::System::WindowsProgramming::GetUserNameW;
 
 /// Somebody has asked for the end.
@@ -77,11 +84,28 @@ pub(crate) fn handed_listener() -> io::Result<TcpListener> {
 }
 
 /// A line for the shell that SSH gives one by default: all of it between quotes, which cmd takes
-/// off.
+/// off. As there, what is still in our job ends with us, and may leave it before.
 pub(crate) fn shell(line: &str) -> Command {
+    end_with_us();
     let mut command = Command::new("cmd.exe");
     command.raw_arg(format!("/c \"{line}\""));
     command
+}
+
+/// Puts this process into a job that is ended with it. Where that cannot be, it is not.
+fn end_with_us() {
+    let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+    limits.BasicLimitInformation.LimitFlags =
+        JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | JOB_OBJECT_LIMIT_BREAKAWAY_OK;
+    let len = u32::try_from(size_of_val(&limits)).unwrap_or(u32::MAX);
+    #[expect(unsafe_code, reason = "jobs have no safe form")]
+    // SAFETY: the limits are as long as is said; the job stays open until this process ends.
+    unsafe {
+        let job = CreateJobObjectW(ptr::null(), ptr::null());
+        let what = JobObjectExtendedLimitInformation;
+        SetInformationJobObject(job, what, (&raw const limits).cast(), len);
+        AssignProcessToJobObject(job, GetCurrentProcess());
+    }
 }
 
 /// What is tried is a matter of Linux.

@@ -20,8 +20,8 @@ use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
 };
 use windows_sys::Win32::System::Threading::{
-    DETACHED_PROCESS, GetProcessHandleCount, INFINITE, RegisterWaitForSingleObject, UnregisterWait,
-    WT_EXECUTEONLYONCE,
+    CREATE_BREAKAWAY_FROM_JOB, DETACHED_PROCESS, GetProcessHandleCount, INFINITE,
+    RegisterWaitForSingleObject, UnregisterWait, WT_EXECUTEONLYONCE,
 };
 
 use super::identity::Process;
@@ -115,10 +115,16 @@ fn detached(mut command: Command, args: &[&OsStr], stderr: Option<&Path>) -> io:
         None => Stdio::null(),
     });
     command.current_dir(top_folder());
-    command.creation_flags(DETACHED_PROCESS);
     keep_own_streams();
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    let child = command.spawn()?;
+    // A server of SSH ends what is in its job with the connection, and lets out who asks.
+    let outside = command.creation_flags(DETACHED_PROCESS | CREATE_BREAKAWAY_FROM_JOB).spawn();
+    let child = match outside {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            command.creation_flags(DETACHED_PROCESS).spawn()?
+        }
+        outside => outside?,
+    };
     let pid = child.id();
     let wait = Wait::begin(&child);
     started.insert(pid, Started { _wait: wait, child });

@@ -15,7 +15,8 @@ use windows_sys::Win32::Security::{
 };
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, FILE_ATTRIBUTE_TEMPORARY, FILE_FLAG_BACKUP_SEMANTICS,
-    FILE_FLAG_DELETE_ON_CLOSE, FILE_SHARE_DELETE, GetFileInformationByHandle, WRITE_DAC,
+    FILE_FLAG_DELETE_ON_CLOSE, FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_DELETE,
+    GetFileInformationByHandle, WRITE_DAC,
 };
 
 use super::poll::random;
@@ -136,11 +137,11 @@ pub fn make_closed_folder(path: &Path) -> io::Result<()> {
     close_folder(path).inspect_err(|_| drop(fs::remove_dir(path)))
 }
 
-/// Has nobody but its owner look into a folder or change it. What is in it stays as it is.
+/// Has nobody but its owner look into a folder or change it; itself, where it leads to another one.
+/// What is in it stays as it is.
 pub fn close_folder(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let folder = options.access_mode(WRITE_DAC).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
-    close_to_others(&folder?)
+    let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
+    close_to_others(&OpenOptions::new().access_mode(WRITE_DAC).custom_flags(flags).open(path)?)
 }
 
 /// Makes a symbolic link, which an account needs a right for. Some systems must be told whether it

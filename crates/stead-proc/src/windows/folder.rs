@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::OwnedHandle;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use stead_core::launch::Account;
 use windows_sys::Win32::Foundation::ERROR_SHARING_VIOLATION;
@@ -104,6 +106,10 @@ pub fn replace_link(place: &Path, to: &str) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Who looks what a name stands for has it open for less than this.
+const POINTER_FREE_WITHIN: Duration = Duration::from_secs(1);
+const POINTER_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// The longest name that something may stand for, in bytes.
 const POINTER_LEN_MAX: u64 = 1 << 10;
 
@@ -119,7 +125,22 @@ pub fn set_pointer(place: &Path, to: &str) -> io::Result<()> {
     file.write_all(to.as_bytes())?;
     file.sync_all()?;
     drop(file);
-    fs::rename(&temporary, place)
+    let began = Instant::now();
+    loop {
+        match fs::rename(&temporary, place) {
+            // Who looks at it just now has it open.
+            Err(error) if is_in_use(&error) && began.elapsed() < POINTER_FREE_WITHIN => {
+                sleep(POINTER_LOOK_EVERY);
+            }
+            set => return set,
+        }
+    }
+}
+
+/// Whether somebody has the file open.
+fn is_in_use(error: &io::Error) -> bool {
+    let is_shared = error.raw_os_error() == Some(ERROR_SHARING_VIOLATION.cast_signed());
+    is_shared || error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// What a name stands for by [`set_pointer`].

@@ -3,7 +3,8 @@
 //! brought by SFTP, which the same server speaks.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::{
     Answer, KIT_WITHIN, Purpose, ReachError, Said, Way, converse, fits, quote, silent, ssh,
     ssh_words,
 };
-use crate::kit::Kit;
+use crate::kit::{self, Kit};
 
 /// Its root, if none is named.
 const ROOT: &str = r"%ProgramData%\stead";
@@ -27,14 +28,29 @@ pub(super) fn begin(way: &Way, purpose: Purpose, kit: &Kit) -> Command {
     run(way, &first(&root(way), purpose, kit.digest()))
 }
 
-/// The same, once the programs were brought.
-pub(super) fn begin_brought(way: &Way, kit: &Kit) -> Command {
-    run(way, &brought(&root(way), kit.digest()))
+/// The same, once the programs were brought to this folder.
+pub(super) fn begin_brought(way: &Way, kit: &Kit, folder: &str) -> Command {
+    run(way, &brought(&root(way), kit.digest(), folder))
 }
 
 fn root(way: &Way) -> String {
     let told = way.root_text();
     if told.is_empty() { ROOT.into() } else { told.replace('/', r"\") }
+}
+
+/// What whoever logs in has noted once a root was found to be closed to others, as it was told.
+/// Before that nothing is run from there: any user may make `%ProgramData%\stead`.
+fn mark(root: &str) -> String {
+    blake3::hash(root.to_lowercase().as_bytes()).to_hex()[..MARK_LEN].to_owned()
+}
+
+/// So much of the digest of a root's path is its mark.
+const MARK_LEN: usize = 16;
+
+/// One thing or another, by whether the root was found to be closed to others.
+fn if_closed(root: &str, then: &str, otherwise: &str) -> String {
+    let (key, mark) = (kit::MARKS, mark(root));
+    format!("reg query {key} /v {mark} >nul 2>nul & if errorlevel 1 ({otherwise}) else {then}")
 }
 
 fn relay(root: &str, kit: &str) -> (String, String) {
@@ -44,28 +60,34 @@ fn relay(root: &str, kit: &str) -> (String, String) {
 
 fn first(root: &str, purpose: Purpose, kit: &str) -> String {
     let (run, program) = relay(root, kit);
-    let otherwise = match purpose {
-        Purpose::Change => "echo stead-wants windows %PROCESSOR_ARCHITECTURE%".to_owned(),
+    let (lacking, otherwise) = match purpose {
+        Purpose::Change => {
+            let lacking = format!("echo {WANTS}%PROCESSOR_ARCHITECTURE%");
+            (lacking.clone(), lacking)
+        }
         // The name of the kit that the agent is of is in a file.
         Purpose::Look => {
-            let current = format!(r"{root}\programs\current");
+            let (none, current) = ("echo stead-none", format!(r"{root}\programs\current"));
             let (run, _) = relay(root, "%k");
-            format!("if exist {current} (for /f %k in ({current}) do @{run}) else echo stead-none")
+            let look =
+                format!("if exist {current} (for /f %k in ({current}) do @{run}) else {none}");
+            (none.to_owned(), look)
         }
     };
-    format!("if exist {program} ({run}) else {otherwise}")
+    if_closed(root, &format!("if exist {program} ({run}) else {otherwise}"), &lacking)
 }
 
-fn brought(root: &str, kit: &str) -> String {
-    let (run, _) = relay(root, kit);
-    let folder = folder(kit);
-    format!(r"{folder}\stead.exe --root {root} agent put {kit} && rd /s /q {folder} & {run}")
+fn brought(root: &str, kit: &str, folder: &str) -> String {
+    let ((run, _), mark) = (relay(root, kit), mark(root));
+    let put = format!(r"{folder}\stead.exe --root {root} agent put {kit} {mark}");
+    format!("{put} && (rd /s /q {folder} & {run}) || if exist {folder} rd /s /q {folder}")
 }
 
 /// Where programs are brought to: below the home of whoever logs in, where lines are run and SFTP
-/// begins.
-fn folder(kit: &str) -> String {
-    format!("stead-{kit}")
+/// begins. Each time another one, so that two who come at a time are not in each other's way.
+fn new_folder() -> String {
+    let chance = RandomState::new().hash_one(std::process::id());
+    format!("stead-brought-{chance:016x}")
 }
 
 fn run(way: &Way, line: &str) -> Command {
@@ -107,8 +129,8 @@ pub(super) async fn facts(
     let Address::Ssh(address) = &way.address else {
         return converse(own(way, "facts", questions), within, answer).await;
     };
-    let words = words(questions);
-    let (there, there_now, gone) = facts_lines(&root(way), kit.digest(), &words);
+    let (words, folder) = (words(questions), new_folder());
+    let (there, there_now, gone) = facts_lines(&root(way), kit.digest(), &words, &folder);
     let mut wanted = None;
     let mut hear = |line: &str| {
         wanted = wanted.take().or_else(|| line.strip_prefix(WANTS).map(ToOwned::to_owned));
@@ -117,13 +139,13 @@ pub(super) async fn facts(
     let said = converse(over_ssh(address, &there), within, &mut hear).await?;
     let Some(machine) = wanted else { return Ok(said) };
     fits(way.os, "windows", &machine)?;
-    let folder = facts_folder(kit.digest());
-    let said = match bring_to(address, &folder, &kit.paths()[..1]).await {
+    let said = match bring_to(address, &folder, &kit.files()[..1]).await {
         Ok(()) => converse(over_ssh(address, &there_now), within, answer).await,
         Err(error) => Err(error),
     };
-    if said.is_err() {
-        // What was cut off has not removed it. If this fails too, the next look does.
+    let is_whole = |said: &Said| said.text.windows(END.len()).any(|part| part == END.as_bytes());
+    if !said.as_ref().is_ok_and(is_whole) {
+        // What was cut off has not removed it.
         let _ = converse(over_ssh(address, &gone), REMOVED_WITHIN, &mut |_| None).await;
     }
     said
@@ -132,22 +154,21 @@ pub(super) async fn facts(
 /// What a host says that has no programs of stead's, before its processor.
 const WANTS: &str = "stead-wants windows ";
 
+/// The last that is told of a host.
+const END: &str = "stead-end";
+
 /// Lines by which a host tells its facts if it has the programs, tells them by what was brought
 /// for that and removes it, and removes it.
-fn facts_lines(root: &str, kit: &str, words: &str) -> (String, String, String) {
-    let folder = facts_folder(kit);
+fn facts_lines(root: &str, kit: &str, words: &str, folder: &str) -> (String, String, String) {
     let program = format!(r"{root}\programs\{kit}\stead.exe");
     let told = format!("--root {root} facts{words}");
+    let lacking = format!("echo {WANTS}%PROCESSOR_ARCHITECTURE%");
+    let there = format!("if exist {program} ({program} {told}) else {lacking}");
     (
-        format!("if exist {program} ({program} {told}) else echo {WANTS}%PROCESSOR_ARCHITECTURE%"),
+        if_closed(root, &there, &lacking),
         format!(r"{folder}\stead.exe {told} & rd /s /q {folder}"),
         format!("if exist {folder} rd /s /q {folder}"),
     )
-}
-
-/// Where the program is brought to that tells facts alone.
-fn facts_folder(kit: &str) -> String {
-    format!("stead-check-{kit}")
 }
 
 /// Questions as words of a line, each after a space.
@@ -155,14 +176,20 @@ fn words(questions: &[String]) -> String {
     questions.iter().map(|question| format!(" {}", to_word(question))).collect()
 }
 
-/// Brings the programs there.
-pub(super) async fn bring(way: &Way, kit: &Kit) -> Result<(), ReachError> {
-    let Address::Ssh(address) = &way.address else { return Ok(()) };
-    bring_to(address, &folder(kit.digest()), kit.paths()).await
+/// Brings the programs there, and says to which folder.
+pub(super) async fn bring(way: &Way, kit: &Kit) -> Result<String, ReachError> {
+    let folder = new_folder();
+    let Address::Ssh(address) = &way.address else { return Ok(folder) };
+    let brought = bring_to(address, &folder, &kit.files()).await;
+    if brought.is_err() {
+        let gone = format!("if exist {folder} rd /s /q {folder}");
+        let _ = converse(over_ssh(address, &gone), REMOVED_WITHIN, &mut |_| None).await;
+    }
+    brought.map(|()| folder)
 }
 
-/// Brings files to a folder there, which is made.
-async fn bring_to(address: &str, folder: &str, paths: &[PathBuf]) -> Result<(), ReachError> {
+/// Brings files to a new folder there, each under its name.
+async fn bring_to(address: &str, folder: &str, files: &[(&str, &Path)]) -> Result<(), ReachError> {
     let put = |why: String| ReachError::Put(why);
     let words = [ssh_words(), ["-s", "--", address, "sftp"].map(String::from).to_vec()].concat();
     let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
@@ -172,7 +199,7 @@ async fn bring_to(address: &str, folder: &str, paths: &[PathBuf]) -> Result<(), 
     let mut child = command.spawn().map_err(|error| put(format!("`sftp`: {error}")))?;
     let mut to = child.stdin.take().expect("it was asked for");
     // Where this fails, the other end says why.
-    let _ = to.write_all(batch(folder, paths).as_bytes()).await;
+    let _ = to.write_all(batch(folder, files).as_bytes()).await;
     drop(to);
     let ended = timeout(KIT_WITHIN, child.wait_with_output()).await;
     let output = ended.map_err(|_| silent(KIT_WITHIN))?.map_err(|error| put(error.to_string()))?;
@@ -184,11 +211,10 @@ async fn bring_to(address: &str, folder: &str, paths: &[PathBuf]) -> Result<(), 
     Err(put(format!("`sftp` ended with {}: {}", output.status, said.join("; "))))
 }
 
-/// What `sftp` is told to do. The folder may be there from one that was cut.
-fn batch(folder: &str, paths: &[PathBuf]) -> String {
-    let mut batch = format!("-mkdir {folder}\n");
-    for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+/// What `sftp` is told to do.
+fn batch(folder: &str, files: &[(&str, &Path)]) -> String {
+    let mut batch = format!("mkdir {folder}\n");
+    for (name, path) in files {
         let _ = writeln!(batch, "put {} {folder}/{name}", file(path));
     }
     batch
@@ -205,27 +231,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_looks_for_the_programs_before_it_runs_them() {
+    fn a_line_runs_programs_only_where_the_root_was_found_closed_and_they_are_there() {
         let own = r"if exist R\programs\aa\stead.exe (R\programs\aa\stead.exe --root R relay)";
-        for (purpose, otherwise) in [
-            (Purpose::Change, "echo stead-wants windows %PROCESSOR_ARCHITECTURE%"),
-            (
-                Purpose::Look,
-                concat!(
-                    r"if exist R\programs\current (for /f %k in (R\programs\current) do ",
-                    r"@R\programs\%k\stead.exe --root R relay) else echo stead-none"
-                ),
-            ),
-        ] {
-            assert_eq!(first("R", purpose, "aa"), format!("{own} else {otherwise}"));
+        let wants = "echo stead-wants windows %PROCESSOR_ARCHITECTURE%";
+        let current = concat!(
+            r"if exist R\programs\current (for /f %k in (R\programs\current) do ",
+            r"@R\programs\%k\stead.exe --root R relay) else echo stead-none"
+        );
+        for (purpose, lacking, otherwise) in
+            [(Purpose::Change, wants, wants), (Purpose::Look, "echo stead-none", current)]
+        {
+            let closed = format!(r"reg query HKCU\SOFTWARE\stead /v {} >nul 2>nul", mark("R"));
+            let chosen = format!("if errorlevel 1 ({lacking}) else {own} else {otherwise}");
+            assert_eq!(first("R", purpose, "aa"), format!("{closed} & {chosen}"));
         }
         assert_eq!(
-            brought("R", "aa").split(" & ").collect::<Vec<_>>(),
-            [
-                r"stead-aa\stead.exe --root R agent put aa && rd /s /q stead-aa",
+            brought("R", "aa", "b"),
+            format!(
+                r"b\stead.exe --root R agent put aa {} && (rd /s /q b & {}) || if exist b rd /s /q b",
+                mark("R"),
                 r"R\programs\aa\stead.exe --root R relay"
-            ]
+            )
         );
+        assert_eq!(mark("R"), mark("r"), "paths that differ by case alone are one");
+        assert_ne!(mark("R"), mark("Q"));
     }
 
     #[test]
@@ -233,19 +262,17 @@ mod tests {
         let questions = ["port:8100".into(), r"user:NT AUTHORITY\x".into()];
         let words = words(&questions);
         assert_eq!(words, " port:8100 x:757365723a4e5420415554484f524954595c78");
-        let (there, there_now, gone) = facts_lines("R", "aa", &words);
+        let (there, there_now, gone) = facts_lines("R", "aa", &words, "b");
         let program = r"R\programs\aa\stead.exe";
         let otherwise = "echo stead-wants windows %PROCESSOR_ARCHITECTURE%";
         let told = format!("--root R facts{words}");
-        assert_eq!(there, format!("if exist {program} ({program} {told}) else {otherwise}"));
-        assert_eq!(
-            there_now,
-            format!(r"stead-check-aa\stead.exe --root R facts{words} & rd /s /q stead-check-aa")
-        );
-        assert_eq!(gone, "if exist stead-check-aa rd /s /q stead-check-aa");
-        let one = [PathBuf::from("/kits/stead.exe")];
-        let expected = "-mkdir stead-check-aa\nput \"/kits/stead.exe\" stead-check-aa/stead.exe\n";
-        assert_eq!(batch("stead-check-aa", &one), expected);
+        let runs = format!("if exist {program} ({program} {told}) else {otherwise}");
+        assert!(there.ends_with(&format!("if errorlevel 1 ({otherwise}) else {runs}")), "{there}");
+        assert_eq!(there_now, format!(r"b\stead.exe --root R facts{words} & rd /s /q b"));
+        assert_eq!(gone, "if exist b rd /s /q b");
+        let one = [("stead.exe", Path::new("/kits/stead-0.1.exe"))];
+        let expected = "mkdir b\nput \"/kits/stead-0.1.exe\" b/stead.exe\n";
+        assert_eq!(batch("b", &one), expected);
     }
 
     #[test]

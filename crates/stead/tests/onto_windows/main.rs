@@ -124,11 +124,19 @@ fn what_cannot_be_brought_is_told_and_changes_nothing() {
     assert!(said.contains("could not be put there"), "{said}");
     // As after a transfer that went wrong: the name is that of other bytes.
     let (done, said) =
-        host.on(&host.programs.join("stead.exe"), &["agent", "put", "0123456789abcdef"]);
+        host.on(&host.programs.join("stead.exe"), &["agent", "put", "0123456789abcdef", "0"]);
     assert!(!done && said.contains("came damaged"), "{said}");
     assert!(!host.root().exists());
-    // What was cut is there still, and in nobody's way.
     fs::remove_file(host.cut()).unwrap();
+    // Anybody may have made the root, and put there what would be run.
+    let planted = host.root().join("programs").join("current");
+    fs::create_dir_all(planted.parent().unwrap()).unwrap();
+    fs::write(&planted, "planted").unwrap();
+    let said = host.ends(4, &["deploy"]);
+    assert!(said.contains("is open to others"), "{said}");
+    assert_eq!(fs::read_to_string(&planted).unwrap(), "planted");
+    fs::remove_dir_all(host.root()).unwrap();
+    // Control: the same host, with nothing in the way.
     host.ends(0, &["deploy", "--bake", "0s"]);
     takes_orders();
 }
