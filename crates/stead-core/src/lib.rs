@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod capacity;
 pub mod check;
+pub mod compare;
 pub mod denial;
 pub mod keep;
 pub mod launch;
