@@ -22,7 +22,7 @@ use windows_sys::Win32::Security::{
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_REPARSE_POINT, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
-    FILE_READ_ATTRIBUTES, READ_CONTROL,
+    FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_READ_ATTRIBUTES, READ_CONTROL,
 };
 
 /// Who is let in by what stead closes, as access lists have it: the owner, the system,
@@ -37,8 +37,8 @@ const USER_LEN_MAX: usize = 256;
 
 /// Takes a folder for a root that the system may run programs from: nobody but its owner, the
 /// system and administrators may change what is in it. One that is open to others is closed if
-/// there is nothing in it yet. An error where it is somebody else's, leads elsewhere, or was open
-/// with something in it, which anybody may have put there.
+/// there is nothing in it yet. An error where it is somebody else's, leads elsewhere, or others may
+/// have put there what is in it. Whom an administrator lets read it may go on to.
 pub fn take_root(root: &Path) -> io::Result<()> {
     let folder = open(root)?;
     let kind = folder.metadata()?;
@@ -49,13 +49,23 @@ pub fn take_root(root: &Path) -> io::Result<()> {
     if !owner_is_ours {
         return Err(refused(root, "belongs to somebody else than administrators"));
     }
-    if lets_in_owners_alone(&list) {
-        return Ok(());
+    let is_empty = fs::read_dir(root)?.next().is_none();
+    match others_may(&list) {
+        Others::Nothing => Ok(()),
+        Others::Look | Others::Change if is_empty => stead_proc::close_folder(root),
+        Others::Look => Ok(()),
+        Others::Change => {
+            Err(refused(root, "is open to others, who may have put there what is in it"))
+        }
     }
-    if fs::read_dir(root)?.next().is_some() {
-        return Err(refused(root, "is open to others, who may have put there what is in it"));
-    }
-    stead_proc::close_folder(root)
+}
+
+/// What somebody may do with a folder who is neither its owner nor an administrator.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Others {
+    Nothing,
+    Look,
+    Change,
 }
 
 fn refused(path: &Path, why: &str) -> io::Error {
@@ -110,21 +120,38 @@ fn security(file: &File) -> io::Result<(bool, String)> {
     }
 }
 
-/// Whether an access list, as text after that of the owner, lets in nobody but the owner, the
-/// system, administrators, and nobody by way of the folder that it is in.
-fn lets_in_owners_alone(text: &str) -> bool {
-    let Some((owner, list)) = text.trim_end_matches('\0').split_once("D:") else { return false };
+/// What an access list, as text after that of the owner, lets others do.
+fn others_may(text: &str) -> Others {
+    let split = text.trim_end_matches('\0').split_once("D:");
+    let Some((owner, list)) = split else { return Others::Change };
     let owner = owner.trim_start_matches("O:");
-    let mut entries = list.split('(').skip(1).map(|entry| entry.trim_end_matches(')')).peekable();
-    // Without a list anybody is let in.
-    entries.peek().is_some()
-        && entries.all(|entry| {
-            let parts: Vec<&str> = entry.split(';').collect();
-            let [kind, flags, _, _, _, account, ..] = parts.as_slice() else { return false };
-            let is_known = *account == owner || OWNERS.contains(account);
-            *kind == "D" || is_known && !flags.contains("ID")
-        })
+    let entries = list.split('(').skip(1).map(|entry| entry.trim_end_matches(')'));
+    let each = entries.map(|entry| {
+        let parts: Vec<&str> = entry.split(';').collect();
+        match parts.as_slice() {
+            ["D", ..] => Others::Nothing,
+            [_, _, _, _, _, account, ..] if *account == owner || OWNERS.contains(account) => {
+                Others::Nothing
+            }
+            [_, _, rights, ..] if only_look(rights) => Others::Look,
+            _ => Others::Change,
+        }
+    });
+    // Without a list anybody may do anything.
+    each.max().unwrap_or(Others::Change)
 }
+
+/// Whether rights, as access lists have them, change nothing.
+fn only_look(rights: &str) -> bool {
+    match rights.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).is_ok_and(|mask| mask & !LOOK == 0),
+        None => rights.as_bytes().chunks(2).all(|right| LOOK_WORDS.contains(&right)),
+    }
+}
+
+/// The rights to read, to run and to ask about, as bits and as words.
+const LOOK: u32 = FILE_GENERIC_READ | FILE_GENERIC_EXECUTE;
+const LOOK_WORDS: [&[u8]; 5] = [b"FR", b"FX", b"GR", b"GX", b"RC"];
 
 /// Whether an account is the system, who runs this, or a group of theirs.
 ///
@@ -159,7 +186,10 @@ unsafe fn is_own_user(account: PSID) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use windows_sys::Win32::Security::Authorization::ConvertStringSidToSidW;
+    use windows_sys::Win32::Security::Authorization::{
+        ConvertStringSecurityDescriptorToSecurityDescriptorW, ConvertStringSidToSidW,
+    };
+    use windows_sys::Win32::Security::SetFileSecurityW;
 
     use super::super::events::wide;
     use super::*;
@@ -189,17 +219,36 @@ mod tests {
         root
     }
 
-    fn is_closed(path: &Path) -> bool {
-        lets_in_owners_alone(&security(&open(path).expect("it is there")).expect("it is told").1)
+    fn others(path: &Path) -> Others {
+        others_may(&security(&open(path).expect("it is there")).expect("it is told").1)
+    }
+
+    /// Has everybody do with a folder what they like.
+    fn open_to_all(path: &Path) {
+        let (text, mut list) = (wide("D:P(A;OICI;FA;;;WD)"), ptr::null_mut());
+        // SAFETY: both texts end with a zero; the list is freed once.
+        unsafe {
+            let (to, len) = (&raw mut list, ptr::null_mut());
+            let made = ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                text.as_ptr(),
+                SDDL_REVISION_1,
+                to,
+                len,
+            );
+            assert_ne!(made, 0);
+            assert_ne!(SetFileSecurityW(wide(path).as_ptr(), DACL_SECURITY_INFORMATION, list), 0);
+            LocalFree(list);
+        }
     }
 
     #[test]
     fn an_empty_root_is_closed_and_so_is_what_is_made_in_it() {
         let root = folder("empty");
-        assert!(!is_closed(&root), "control: nobody has closed it yet");
+        open_to_all(&root);
+        assert_eq!(others(&root), Others::Change, "control: nobody has closed it yet");
         for _ in 0..2 {
             take_root(&root).expect("it is ours");
-            assert!(is_closed(&root));
+            assert_eq!(others(&root), Others::Nothing);
             fs::write(root.join("stead.exe"), "x").expect("it can be written");
         }
         fs::remove_dir_all(&root).expect("it can be removed");
@@ -209,25 +258,28 @@ mod tests {
     fn what_others_may_have_put_into_a_root_is_not_taken() {
         let root = folder("planted");
         fs::write(root.join("plan.json"), "x").expect("it can be written");
+        open_to_all(&root);
         let refused = take_root(&root).expect_err("anybody may have written that");
         assert!(refused.to_string().contains("open to others"), "{refused}");
-        assert!(!is_closed(&root), "it is as it was");
+        assert_eq!(others(&root), Others::Change, "it is as it was");
         fs::remove_dir_all(&root).expect("it can be removed");
     }
 
     #[test]
-    fn who_is_let_in_is_read_off_the_access_list() {
+    fn what_others_may_do_is_read_off_the_access_list() {
         for (list, expected) in [
-            ("O:BAD:P(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)", true),
-            ("O:S-1-5-21-1D:P(A;;FA;;;S-1-5-21-1)(A;;FA;;;SY)", true),
-            ("O:BAD:P(A;;FA;;;S-1-5-21-1)(A;;FA;;;SY)", false),
-            ("D:PAI(D;;FA;;;WD)(A;OICI;FA;;;SY)", true),
-            ("D:P(A;OICI;FA;;;SY)(A;OICI;0x1301bf;;;AU)", false),
-            ("D:AI(A;OICIID;FA;;;SY)", false),
-            ("D:NO_ACCESS_CONTROL", false),
-            ("", false),
+            ("O:BAD:P(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)", Others::Nothing),
+            ("O:S-1-5-21-1D:P(A;;FA;;;S-1-5-21-1)(A;;FA;;;SY)", Others::Nothing),
+            ("O:BAD:PAI(D;;FA;;;WD)(A;OICI;FA;;;SY)", Others::Nothing),
+            ("O:BAD:AI(A;OICIID;FA;;;SY)(A;OICIID;0x1200a9;;;BU)", Others::Look),
+            ("O:BAD:P(A;;FRFX;;;AU)(A;;FA;;;SY)", Others::Look),
+            ("O:BAD:P(A;;FA;;;S-1-5-21-1)(A;;FA;;;SY)", Others::Change),
+            ("O:BAD:P(A;OICI;FA;;;SY)(A;OICI;0x1301bf;;;AU)", Others::Change),
+            ("O:BAD:AI(A;OICIID;FA;;;SY)(A;CIID;DCLC;;;BU)", Others::Change),
+            ("O:BAD:NO_ACCESS_CONTROL", Others::Change),
+            ("", Others::Change),
         ] {
-            assert_eq!(lets_in_owners_alone(list), expected, "{list}");
+            assert_eq!(others_may(list), expected, "{list}");
         }
     }
 }

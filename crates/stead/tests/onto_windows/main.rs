@@ -6,7 +6,8 @@
 mod check;
 mod host;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use host::{WindowsHost, ask, until};
@@ -132,6 +133,7 @@ fn what_cannot_be_brought_is_told_and_changes_nothing() {
     let planted = host.root().join("programs").join("current");
     fs::create_dir_all(planted.parent().unwrap()).unwrap();
     fs::write(&planted, "planted").unwrap();
+    fs::set_permissions(host.root(), Permissions::from_mode(0o777)).unwrap();
     let said = host.ends(4, &["deploy"]);
     assert!(said.contains("is open to others"), "{said}");
     assert_eq!(fs::read_to_string(&planted).unwrap(), "planted");
