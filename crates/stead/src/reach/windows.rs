@@ -245,14 +245,10 @@ mod tests {
             let chosen = format!("if errorlevel 1 ({lacking}) else {own} else {otherwise}");
             assert_eq!(first("R", purpose, "aa"), format!("{closed} & {chosen}"));
         }
-        assert_eq!(
-            brought("R", "aa", "b"),
-            format!(
-                r"b\stead.exe --root R agent put aa {} && (rd /s /q b & {}) || if exist b rd /s /q b",
-                mark("R"),
-                r"R\programs\aa\stead.exe --root R relay"
-            )
-        );
+        let put = format!(r"b\stead.exe --root R agent put aa {}", mark("R"));
+        let then = r"(rd /s /q b & R\programs\aa\stead.exe --root R relay)";
+        let brought = brought("R", "aa", "b");
+        assert_eq!(brought, format!("{put} && {then} || if exist b rd /s /q b"));
         assert_eq!(mark("R"), mark("r"), "paths that differ by case alone are one");
         assert_ne!(mark("R"), mark("Q"));
     }
