@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use stead_fleet::Stage;
@@ -39,14 +39,19 @@ pub(crate) async fn pack(
         let PartKey { service, os, .. } = key;
         let name = format!("{service}-{}-{}", os.as_str(), release.digest().short());
         let fleet = fleets.iter().find(|fleet| fleet.programs().any(|it| it.0.name() == service));
-        let folder = args.output.join(&name);
+        // A folder that is there already may be its owner's: a zip file is made of one of its own.
+        let folder = args.output.join(if args.zip { format!(".{name}") } else { name.clone() });
         release.pack_as_folder(&folder).map_err(|source| {
             let fleet = fleet.expect("what was built is of one of them");
             fleet.pack_failure(service, key.part, 0, source)
         })?;
         let made = match args.zip {
             false => folder,
-            true => zip_of(release, &folder).map_err(|source| at(&folder, source))?,
+            true => {
+                let zip = args.output.join(format!("{name}.zip"));
+                zip_of(release, &folder, &zip).map_err(|source| at(&zip, source))?;
+                zip
+            }
         };
         ctx.screen.write(&format!("{}\n", made.display()))?;
     }
@@ -62,11 +67,10 @@ enum Entry {
     Link { to: String },
 }
 
-/// Makes a zip file of a folder that holds a release, in its place. The same release is the same
+/// Makes a zip file of a folder that holds a release, which goes. The same release is the same
 /// bytes: nothing in it tells when it was made.
-fn zip_of(release: &Release, folder: &Path) -> io::Result<PathBuf> {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (path, new) = (folder.with_file_name(format!("{name}.zip")), folder.with_extension("new"));
+fn zip_of(release: &Release, folder: &Path, path: &Path) -> io::Result<()> {
+    let new = path.with_extension("zip.new");
     let mut zip = ZipWriter::new(File::create(&new)?);
     let manifest = release.manifest();
     for (inside, entry) in manifest.as_object().into_iter().flatten() {
@@ -82,7 +86,6 @@ fn zip_of(release: &Release, folder: &Path) -> io::Result<PathBuf> {
         }
     }
     zip.finish()?.sync_all()?;
-    fs::rename(new, &path)?;
-    fs::remove_dir_all(folder)?;
-    Ok(path)
+    fs::rename(new, path)?;
+    fs::remove_dir_all(folder)
 }

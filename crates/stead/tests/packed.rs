@@ -81,7 +81,11 @@ fn each_system_of_a_service_becomes_a_folder_with_its_files() {
 #[test]
 fn the_same_release_is_the_same_zip_file() {
     let folder = folder("zip");
+    let kept = made(&folder, &["--host", "vm1"]).remove(0);
     let first = made(&folder, &["--zip", "--host", "vm1"]).remove(0);
+    assert!(kept.join("web").exists(), "the folder of before is left alone");
+    let left = fs::read_dir(folder.join("out")).unwrap().count();
+    assert_eq!(left, 2, "the folder and the zip file, and nothing in between");
     let bytes = fs::read(&first).unwrap();
     let mut zip = zip::ZipArchive::new(File::open(&first).unwrap()).unwrap();
     let mut names: Vec<_> = zip.file_names().map(|name| name.unwrap().into_owned()).collect();
